@@ -1,0 +1,69 @@
+"""What a device is: its identity, board, processors, runtimes and sensor channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from device_agent.contract.artifact import ArtifactFormat
+
+#: Raised when a message or a meaning changes incompatibly; the proto package carries the same number.
+CONTRACT_VERSION = 1
+
+
+class Quantity(str, Enum):
+    """What a channel measures; the unit is fixed by the quantity and is the SI base unit or bytes."""
+
+    TEMPERATURE = "temperature"  # degrees Celsius
+    FREQUENCY = "frequency"  # Hz
+    POWER = "power"  # W
+    ENERGY = "energy"  # J, cumulative
+    MEMORY = "memory"  # bytes
+    FRACTION = "fraction"  # 0 to 1: load, pressure
+    COUNT = "count"  # cumulative events
+    FLAGS = "flags"  # bit field, as the firmware defines it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One sensor that the agent can sample. `site` says where (cpu, gpu, soc, board, worker); `source` is for people."""
+
+    name: str
+    quantity: Quantity
+    site: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeInfo:
+    """A runtime that the agent knows. `unavailable` says why it cannot be used here, None if it can."""
+
+    name: str
+    version: str | None
+    formats: tuple[ArtifactFormat, ...]
+    providers: tuple[str, ...]
+    max_onnx_opset: int | None = None
+    max_onnx_ir: int | None = None
+    unavailable: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceInfo:
+    """The answer to Describe. Everything that makes two measurements comparable or not is in here."""
+
+    device_id: str  # random, made once per store and kept there
+    agent_version: str
+    contract_version: int
+    profile: str | None  # name of the device profile, None where none matches
+    board: str  # the board's own words (device tree or DMI)
+    architecture: str  # as uname -m
+    cpu: str  # model name of the processor
+    cores: int  # usable by the agent
+    memory_bytes: int
+    operating_system: str
+    kernel: str
+    python: str
+    governor: str | None
+    default_threads: int
+    runtimes: tuple[RuntimeInfo, ...]
+    channels: tuple[Channel, ...]

@@ -1,0 +1,168 @@
+"""What a measurement yields: events while it runs, and the record that they add up to.
+
+Definitions. A run is timed from inputs in memory to outputs in memory (IO binding in ONNX Runtime, invoke in LiteRT): conversion of
+inputs and copies to and from the network are left out. Times are CLOCK_MONOTONIC of the device, in nanoseconds. Warm-up
+runs and settling runs are kept in the record and never in the statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from device_agent.contract.settings import MeasureRequest
+
+
+class RunKind(str, Enum):
+    """Why a run was made. Only TIMED runs enter the statistics; PROFILED runs belong to a profiled twin."""
+
+    WARM_UP = "warm-up"
+    TIMED = "timed"
+    SETTLING = "settling"  # the first run of a turn, with a cold cache
+    PROFILED = "profiled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One timed inference. `artifact` is its index in the request; `turn` counts the turns over all artifacts.
+
+    `disturbed` is true if the kernel preempted the worker during this run or the one before it
+    (involuntary context switches of the thread, or of the process when several threads compute).
+    """
+
+    artifact: int
+    kind: RunKind
+    turn: int
+    start_ns: int
+    latency_ns: int
+    disturbed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBatch:
+    """Runs in the order in which they were made."""
+
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One sample of a channel, by the channel's name, at a monotonic time. A failed read yields no reading."""
+
+    channel: str
+    time_ns: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingBatch:
+    """Readings in the order of their times."""
+
+    readings: tuple[Reading, ...]
+
+
+class Phase(str, Enum):
+    """Where a job is."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    WARM_UP = "warm-up"
+    TIMING = "timing"
+    PROFILING = "profiling"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """`fraction` is the share of the time or runs that the stopping rule asks for at least; it may end before 1."""
+
+    phase: Phase
+    fraction: float
+    runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTime:
+    """One node as the runtime ran it, after fusion. `share` is its part of the sum over nodes; `runs` were profiled."""
+
+    name: str
+    op_type: str
+    median_ns: float
+    share: float
+    runs: int
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    output_shapes: tuple[tuple[int, ...], ...] = ()
+
+
+class VerdictCode(str, Enum):
+    """What a measurement says about itself. STABLE stands alone."""
+
+    STABLE = "stable"
+    UNSTABLE = "unstable"
+    CONTENDED = "contended"
+    THROTTLED = "throttled"
+    UNDER_VOLTAGE = "under-voltage"
+    HOT = "hot"
+    TOO_SHORT = "too-short"
+    FELL_BACK = "fell-back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One finding: the figure behind it, its unit, the threshold that it crossed, and the next thing to do."""
+
+    code: VerdictCode
+    value: float | None = None
+    unit: str | None = None
+    threshold: float | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactResult:
+    """What is known of one artifact apart from its runs.
+
+    `peak_memory_bytes` is the worker's high-water mark above the runtime's import, `peak_rss_bytes` the gross one; both are None
+    when several artifacts shared the worker. `provider` is the one that really ran; `provider_share` its share of nodes.
+    """
+
+    sha256: str
+    load_ns: int
+    provider: str
+    provider_share: float | None
+    peak_memory_bytes: int | None
+    peak_rss_bytes: int | None
+    nodes: tuple[NodeTime, ...] | None
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureResult:
+    """The last event of a successful job. `device_time_ns` is the wall time that the job held the device."""
+
+    runtime: str
+    runtime_version: str
+    threads: int
+    artifacts: tuple[ArtifactResult, ...]
+    device_time_ns: int
+    steal_fraction: float | None  # time that the hypervisor took, of one core's time, over the job
+
+
+MeasureEvent = Progress | RunBatch | ReadingBatch | MeasureResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A finished job: request, result and all raw samples. Statistics are derived when they are read."""
+
+    request: MeasureRequest
+    result: MeasureResult
+    runs: tuple[Run, ...]
+    readings: tuple[Reading, ...]
+
+    def latencies_ns(self, artifact: int = 0, *, undisturbed: bool = False) -> list[int]:
+        """Return the timed latencies of one artifact in the order of the runs; optionally only the undisturbed ones."""
+        return [
+            run.latency_ns
+            for run in self.runs
+            if run.artifact == artifact and run.kind is RunKind.TIMED and not (undisturbed and run.disturbed)
+        ]

@@ -1,0 +1,1 @@
+"""The host: compresses networks against measurements that agents take on devices."""

@@ -1,0 +1,110 @@
+"""A network as the planner sees it: layers with widths, groups that tie widths together, and plans over groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class LayerKind(str, Enum):
+    """Kinds of layers that a runtime runs with different kernels."""
+
+    CONV = "conv"  # dense, kernel larger than 1x1
+    POINTWISE = "pointwise"  # dense, 1x1
+    DEPTHWISE = "depthwise"
+    GROUPED = "grouped"
+    LINEAR = "linear"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A share of a layer's input that follows a group: `features` input features per kept channel (H*W after a flatten)."""
+
+    group: str
+    features: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A convolution or linear layer. Its input width is `input_fixed` plus the parts; its output follows `output_group`.
+
+    `kernel` is the number of taps (9 for 3x3), `input_pixels` and `output_pixels` are H*W (1 for linear layers).
+    `output_group` None means that the output is never pruned (a head, or a layer left alone). For depthwise layers the
+    input and the output are the same group, and `groups` is the number of channels.
+    """
+
+    name: str
+    kind: LayerKind
+    inputs: tuple[Part, ...]
+    input_fixed: int
+    output_group: str | None
+    output_channels: int
+    kernel: int
+    input_pixels: int
+    output_pixels: int
+    groups: int = 1
+    bias: bool = True
+
+    def widths(self, plan: Mapping[str, int]) -> tuple[int, int]:
+        """Return (input width, output width) under `plan`."""
+        width_in = self.input_fixed + sum(part.features * plan[part.group] for part in self.inputs)
+        width_out = self.output_channels if self.output_group is None else plan[self.output_group]
+        return width_in, width_out
+
+    def macs(self, plan: Mapping[str, int]) -> int:
+        """Return the multiply-accumulates of one inference under `plan`. For display and features, never as a price."""
+        width_in, width_out = self.widths(plan)
+        if self.kind is LayerKind.DEPTHWISE:
+            return width_out * self.kernel * self.output_pixels
+        return width_in * width_out * self.kernel * self.output_pixels // self.groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Layers that must lose the same channels together. `multiple` is what the structure itself requires (1 if nothing)."""
+
+    name: str
+    channels: int
+    layers: tuple[str, ...]
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.multiple < 1 or self.channels % self.multiple:
+            raise ValueError(f"group {self.name}: {self.channels} channels, multiple {self.multiple}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftAlone:
+    """A layer that is not pruned, and why."""
+
+    layer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """All layers in the order of execution, all groups, and what is left alone with the reason."""
+
+    layers: tuple[Layer, ...]
+    groups: tuple[Group, ...]
+    left_alone: tuple[LeftAlone, ...] = ()
+
+    def full_plan(self) -> Plan:
+        """Return the plan that keeps every channel."""
+        return Plan(kept={group.name: group.channels for group in self.groups})
+
+    def macs(self, plan: Mapping[str, int]) -> int:
+        """Return the MACs of all layers under `plan`."""
+        return sum(layer.macs(plan) for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A decision per group: channels kept, by group name. A value: stored, diffed, replayed."""
+
+    kept: Mapping[str, int] = field(default_factory=dict)
+
+    def key(self) -> tuple[tuple[str, int], ...]:
+        """Return a hashable, ordered form."""
+        return tuple(sorted(self.kept.items()))

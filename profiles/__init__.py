@@ -1,0 +1,1 @@
+"""Facts about classes of boards, one TOML file each; the agent reads them, people write them."""
