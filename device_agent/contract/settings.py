@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from device_agent.contract.errors import InvalidRequest
@@ -23,7 +24,9 @@ class Settings:
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise InvalidRequest(f"threads={self.threads} is not in 1..1024")
-        if self.cpus is not None and (not self.cpus or min(self.cpus) < 0 or len(set(self.cpus)) != len(self.cpus)):
+        if self.cpus is not None and (
+            not self.cpus or min(self.cpus) < 0 or len(set(self.cpus)) != len(self.cpus)
+        ):
             raise InvalidRequest(f"cpus={self.cpus} is not a list of different processor numbers")
 
 
@@ -44,7 +47,9 @@ class Stopping:
 
     def __post_init__(self) -> None:
         if self.warmup_runs < 1 or self.min_runs < 1:
-            raise InvalidRequest(f"warmup_runs={self.warmup_runs} and min_runs={self.min_runs} must be at least 1")
+            raise InvalidRequest(
+                f"warmup_runs={self.warmup_runs} and min_runs={self.min_runs} must be at least 1"
+            )
         if not 0 <= self.warmup_time_s <= 3600 or not 0 <= self.min_time_s <= self.max_time_s <= 86400:
             raise InvalidRequest(
                 f"times must satisfy 0 <= min_time_s ({self.min_time_s}) <= max_time_s ({self.max_time_s}) <= 86400"
@@ -78,7 +83,9 @@ class MeasureRequest:
             raise InvalidRequest("a measurement needs at least one artifact")
         if not 1 <= self.turn_runs <= 10_000:
             raise InvalidRequest(f"turn_runs={self.turn_runs} is not in 1..10000")
-        if self.deadline_s is not None and self.deadline_s <= 0:
-            raise InvalidRequest(f"deadline_s={self.deadline_s} is not positive")
+        if not 0 <= self.seed < 2**64:
+            raise InvalidRequest(f"seed={self.seed} is not in 0..2**64-1")
+        if self.deadline_s is not None and not 0 < self.deadline_s < math.inf:
+            raise InvalidRequest(f"deadline_s={self.deadline_s} is not a positive, finite time")
         if self.memory_limit_bytes is not None and self.memory_limit_bytes <= 0:
             raise InvalidRequest(f"memory_limit_bytes={self.memory_limit_bytes} is not positive")
