@@ -68,7 +68,7 @@ class LeaseKeeper:
     def check(self, token: str | None) -> Lease | None:
         """Return the lease that covers a call with `token`, None where nobody holds one and no token came.
 
-        Raises DeviceBusy if somebody holds the device and no token came, LeaseLost for a token that is not the holder's.
+        Raises DeviceBusy if somebody holds the device and no token came, LeaseLost for any other token.
         """
         if token is not None:
             return self._lease(self._owned(token))

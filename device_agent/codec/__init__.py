@@ -1,4 +1,4 @@
-"""Contract <-> wire: the only hand-written code that builds or reads protobuf messages.
+"""Contract <-> wire: the only hand-written code that builds or reads messages.
 
 `x_to_pb` takes a value of the contract, `x_from_pb` gives one back and raises InvalidRequest where a message is
 malformed: a missing part, an enum number that this version does not know, columns of unequal length.
