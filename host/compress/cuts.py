@@ -1,0 +1,209 @@
+"""Cuts: which slices of which layers belong to a channel of a group, and how a layer is sliced or masked by
+them.
+
+Nothing here knows how the cuts were found, so a compressed model can be built and loaded without a dependency
+graph.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+
+from host.search.network import Network
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+SLICEABLE = (nn.Conv2d, nn.Linear, nn.PReLU, *NORMS)
+
+
+class Side(str, Enum):
+    """The side of a layer that a cut takes. Layers with one width for both (depthwise, batch norm) are cut at
+    OUTPUT.
+    """
+
+    OUTPUT = "output"
+    INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Channel c of the group owns the output channels or input features `indices[c]` of the module named
+    `module`.
+    """
+
+    module: str
+    side: Side
+    indices: tuple[tuple[int, ...], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunableNetwork:
+    """The planner's view of a module, and for each of its groups the cuts that carry a plan out.
+
+    `input_shape` is (C, H, W) of the images that the analysis saw; pixel counts belong to it.
+    """
+
+    network: Network
+    cuts: Mapping[str, tuple[Cut, ...]] = field(repr=False)
+    input_shape: tuple[int, int, int]
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """True for a convolution with one filter per channel, which has one width for both sides."""
+    return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels == layer.out_channels
+
+
+def width(layer: nn.Module, side: Side) -> int:
+    """Output channels or input features of a sliceable layer."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.out_channels if side is Side.OUTPUT else layer.in_channels
+    if isinstance(layer, nn.Linear):
+        return layer.out_features if side is Side.OUTPUT else layer.in_features
+    if isinstance(layer, NORMS):
+        return layer.num_features
+    if isinstance(layer, nn.PReLU):
+        return layer.num_parameters
+    raise TypeError(f"{type(layer).__name__} has no width that can be cut")
+
+
+def removed_indices(
+    cuts: Mapping[str, Sequence[Cut]], removed: Mapping[str, Collection[int]]
+) -> dict[tuple[str, Side], set[int]]:
+    """Gather what goes from each side of each module when the channels `removed` (by group) go."""
+    gone: dict[tuple[str, Side], set[int]] = defaultdict(set)
+    for group, channels in removed.items():
+        for cut in cuts[group]:
+            gone[cut.module, cut.side].update(index for channel in channels for index in cut.indices[channel])
+    return {key: indices for key, indices in gone.items() if indices}
+
+
+@torch.no_grad()
+def slice_channels(
+    module: nn.Module, cuts: Mapping[str, Sequence[Cut]], removed: Mapping[str, Collection[int]]
+) -> None:
+    """Take the channels `removed` (by group) out of `module`, in place. Raises ValueError where nothing would
+    remain.
+    """
+    for (name, side), gone in removed_indices(cuts, removed).items():
+        layer = module.get_submodule(name)
+        keep = [index for index in range(width(layer, side)) if index not in gone]
+        if not keep:
+            raise ValueError(f"layer {name} would lose all of its {len(gone)} {side.value} channels")
+        slice_layer(layer, side, keep)
+
+
+@torch.no_grad()
+def mask_consumers(
+    module: nn.Module, cuts: Mapping[str, Sequence[Cut]], removed: Mapping[str, Collection[int]]
+) -> dict[str, Tensor]:
+    """Zero the input weights that read the channels `removed`: the outputs become those of the sliced
+    network.
+
+    Only dense layers read across channels, so zeroing their input weights is exact, also with batch norm in
+    between. Returns the former weights by layer name, for `restore_weights`.
+    """
+    former: dict[str, Tensor] = {}
+    for (name, side), gone in removed_indices(cuts, removed).items():
+        if side is Side.INPUT:
+            layer = module.get_submodule(name)
+            assert isinstance(layer, (nn.Conv2d, nn.Linear))
+            former[name] = layer.weight.detach().clone()
+            mask = input_mask(layer, gone)
+            layer.weight.mul_(mask)
+    return former
+
+
+@torch.no_grad()
+def restore_weights(module: nn.Module, former: Mapping[str, Tensor]) -> None:
+    """Undo `mask_consumers`."""
+    for name, weight in former.items():
+        layer = module.get_submodule(name)
+        assert isinstance(layer, (nn.Conv2d, nn.Linear))
+        layer.weight.copy_(weight)
+
+
+def input_mask(layer: nn.Conv2d | nn.Linear, gone: Collection[int]) -> Tensor:
+    """0 for the weights that read the input features `gone`, 1 for the others; broadcasts over the layer's
+    weight.
+    """
+    alive = torch.ones(width(layer, Side.INPUT), dtype=layer.weight.dtype, device=layer.weight.device)
+    alive[sorted(gone)] = 0
+    if isinstance(layer, nn.Linear):
+        return alive[None, :]
+    if layer.groups == 1:
+        return alive[None, :, None, None]
+    blocks = alive.view(layer.groups, -1)
+    return blocks.repeat_interleave(layer.out_channels // layer.groups, 0)[:, :, None, None]
+
+
+def slice_layer(layer: nn.Module, side: Side, keep: Sequence[int]) -> None:
+    """Keep only the output channels or input features `keep` (ascending) of one layer, in place."""
+    index = torch.as_tensor(list(keep))
+    if isinstance(layer, nn.Conv2d):
+        if side is Side.INPUT:
+            _replace(layer, "weight", _conv_inputs(layer, keep))
+            layer.in_channels = len(keep)
+            return
+        depthwise = is_depthwise(layer)
+        _select(layer, "weight", index)
+        _select(layer, "bias", index)
+        layer.out_channels = len(keep)
+        if depthwise:
+            layer.in_channels = layer.groups = len(keep)
+    elif isinstance(layer, nn.Linear):
+        if side is Side.INPUT:
+            _replace(layer, "weight", layer.weight[:, index.to(layer.weight.device)])
+            layer.in_features = len(keep)
+            return
+        _select(layer, "weight", index)
+        _select(layer, "bias", index)
+        layer.out_features = len(keep)
+    elif isinstance(layer, NORMS):
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            _select(layer, name, index)
+        layer.num_features = len(keep)
+    elif isinstance(layer, nn.PReLU):
+        _select(layer, "weight", index)
+        layer.num_parameters = len(keep)
+    else:
+        raise TypeError(f"{type(layer).__name__} cannot be sliced")
+
+
+def _conv_inputs(layer: nn.Conv2d, keep: Sequence[int]) -> Tensor:
+    size = layer.in_channels // layer.groups
+    rows = layer.weight.shape[0] // layer.groups
+    local = [
+        [index - block * size for index in keep if index // size == block] for block in range(layer.groups)
+    ]
+    if len({len(indices) for indices in local}) != 1:
+        raise ValueError(
+            f"a convolution with {layer.groups} groups must keep as many input channels in each, "
+            f"got {[len(indices) for indices in local]}"
+        )
+    device = layer.weight.device
+    return torch.cat(
+        [
+            layer.weight[block * rows : (block + 1) * rows, torch.as_tensor(indices, device=device)]
+            for block, indices in enumerate(local)
+        ]
+    )
+
+
+def _select(layer: nn.Module, name: str, index: Tensor) -> None:
+    value = getattr(layer, name)
+    if value is not None:
+        _replace(layer, name, value[index.to(value.device)])
+
+
+def _replace(layer: nn.Module, name: str, value: Tensor) -> None:
+    old = getattr(layer, name)
+    value = value.detach().clone(memory_format=torch.contiguous_format)
+    if isinstance(old, nn.Parameter):
+        setattr(layer, name, nn.Parameter(value, requires_grad=old.requires_grad))
+    else:
+        setattr(layer, name, value)
