@@ -1,0 +1,225 @@
+"""The host's side of the contract: one synchronous client per agent. Every call has a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from device_agent import codec
+from device_agent.contract.artifact import Artifact
+from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo
+from device_agent.contract.errors import AgentInternalError
+from device_agent.contract.lease import Lease
+from device_agent.contract.measurement import (
+    MeasureEvent,
+    Measurement,
+    MeasureResult,
+    Reading,
+    ReadingBatch,
+    Run,
+    RunBatch,
+)
+from device_agent.contract.settings import MeasureRequest, Settings
+from device_agent.contract.transfer import HeldBytes, InferHeader, UploadHeader
+from device_agent.wire.v1 import agent_pb2 as pb
+from device_agent.wire.v1 import agent_pb2_grpc
+from host.fleet import channel as channels
+from host.fleet import upload
+from host.fleet.lease import keep_renewed
+from host.fleet.upload import PushReport, Retry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class AgentClient:
+    """A connection to the agent at `address`; `timeout_s` bounds each short call.
+
+    Calls raise the contract's errors (device_agent.contract.errors). May be used from several threads.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 10.0, retry: Retry | None = None) -> None:
+        self.address = channels.check_address(address)
+        self.timeout_s = timeout_s
+        self._retry = retry or Retry()
+        self._channel = channels.open_channel(self.address)
+        self._stub = agent_pb2_grpc.AgentStub(self._channel)
+        self._reached = False
+        self._token: str | None = None
+
+    def __enter__(self) -> AgentClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; running calls are cancelled."""
+        self._channel.close()
+
+    def describe(self) -> DeviceInfo:
+        """Ask what the device is. Raises AgentTooOld for an agent of an older contract."""
+        response = self._call(self._stub.Describe, codec.describe_request_to_pb(), "Describe")
+        if response.contract_version < CONTRACT_VERSION:
+            raise channels.too_old(
+                self.address,
+                f"it is version {response.agent_version or 'unknown'} and speaks contract version "
+                f"{response.contract_version}",
+            )
+        return codec.device_info_from_pb(response)
+
+    def push(
+        self, path: Path, *, name: str | None = None, on_progress: Callable[[int, int], None] | None = None
+    ) -> PushReport:
+        """Bring the agent to hold the file; bytes that it has already do not move. `on_progress(position,
+        size)` in bytes.
+
+        Transient errors are retried from where the agent's part ends. `name` is for people; the file's name
+        by default.
+        """
+        start = time.perf_counter_ns()
+        artifact = upload.describe_file(path, name)
+        sent = upload.push(
+            artifact, path, query=self._query, send=self._send, retry=self._retry, on_progress=on_progress
+        )
+        return PushReport(artifact=artifact, bytes_sent=sent, seconds=(time.perf_counter_ns() - start) / 1e9)
+
+    def list_artifacts(self) -> tuple[Artifact, ...]:
+        """Return the artifacts that the agent holds complete."""
+        response = self._call(self._stub.ListArtifacts, pb.ListArtifactsRequest(), "ListArtifacts")
+        return codec.artifacts_from_pb(response)
+
+    def delete_artifact(self, sha256: str) -> None:
+        """Delete one artifact. Raises ArtifactNotFound."""
+        self._call(
+            self._stub.DeleteArtifact, codec.delete_request_to_pb(sha256, self._token), "DeleteArtifact"
+        )
+
+    def measure(
+        self, request: MeasureRequest, *, on_event: Callable[[MeasureEvent], None] | None = None
+    ) -> Measurement:
+        """Run a measurement to its end. `on_event` sees every event as it comes; its error, or Ctrl-C,
+        cancels the job.
+        """
+        runs: list[Run] = []
+        readings: list[Reading] = []
+        result: MeasureResult | None = None
+        message = codec.measure_request_to_pb(request, lease_token=self._token)
+        for response in self._stream(self._stub.Measure, message, measure_deadline_s(request), "Measure"):
+            event = codec.event_from_pb(response)
+            if isinstance(event, RunBatch):
+                runs.extend(event.runs)
+            elif isinstance(event, ReadingBatch):
+                readings.extend(event.readings)
+            elif isinstance(event, MeasureResult):
+                result = event
+            if on_event is not None:
+                on_event(event)
+        if result is None:
+            raise AgentInternalError(
+                f"the agent at {self.address} ended a measurement without a result; see its log"
+            )
+        return Measurement(request=request, result=result, runs=tuple(runs), readings=tuple(readings))
+
+    def infer(
+        self,
+        sha256: str,
+        settings: Settings,
+        batches: Iterable[Mapping[str, np.ndarray]],
+        *,
+        deadline_s: float = 600.0,
+        in_flight: int = 2,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Run batches of named inputs on the device and yield the named outputs of each, in order.
+
+        At most `in_flight` batches are on their way; `batches` is read no faster than the device answers.
+        `deadline_s` bounds the whole stream. An error raised by `batches` ends the call and is raised here.
+        """
+        from host.fleet.inference import run_batches
+
+        header = codec.infer_header_to_pb(
+            InferHeader(sha256=sha256, settings=settings, deadline_s=deadline_s), self._token
+        )
+
+        def call(requests: Iterator[Any]) -> Iterator[Any]:
+            # The agent's own deadline comes first, so that its message is the one that is seen.
+            return self._stream(self._stub.Infer, requests, deadline_s + self.timeout_s, "Infer")
+
+        return run_batches(header, batches, call, in_flight=in_flight)
+
+    @contextmanager
+    def lease(self, holder: str, reason: str, ttl_s: float = 30.0) -> Iterator[Lease]:
+        """Hold the device alone for the duration. While held, every call of this client carries the token.
+
+        Raises DeviceBusy naming the present holder. Once the lease is lost (the agent restarted, or this host
+        was cut off for longer than `ttl_s`), calls raise LeaseLost.
+        """
+        request = codec.acquire_request_to_pb(holder=holder, reason=reason, ttl_s=ttl_s)
+        lease = codec.lease_from_pb(self._call(self._stub.AcquireLease, request, "AcquireLease"))
+
+        def renew() -> None:
+            self._call(
+                self._stub.RenewLease, codec.renew_request_to_pb(token=lease.token, ttl_s=ttl_s), "RenewLease"
+            )
+
+        def release() -> None:
+            self._call(self._stub.ReleaseLease, codec.release_request_to_pb(lease.token), "ReleaseLease")
+
+        self._token = lease.token
+        try:
+            with keep_renewed(renew, release, ttl_s=ttl_s):
+                yield lease
+        finally:
+            self._token = None
+
+    def _query(self, sha256: str) -> HeldBytes:
+        response = self._call(self._stub.QueryArtifact, codec.query_request_to_pb(sha256), "QueryArtifact")
+        return codec.held_bytes_from_pb(response)
+
+    def _send(self, artifact: Artifact, offset: int, parts: Iterator[bytes], deadline_s: float) -> None:
+        def messages() -> Iterator[Any]:
+            yield codec.upload_header_to_pb(UploadHeader(artifact=artifact, offset=offset), self._token)
+            yield from map(codec.upload_chunk_to_pb, parts)
+
+        self._call(self._stub.UploadArtifact, messages(), "UploadArtifact", deadline_s)
+
+    def _call(self, method: Any, request: Any, name: str, timeout_s: float | None = None) -> Any:
+        try:
+            response = method(request, timeout=timeout_s or self.timeout_s)
+        except grpc.RpcError as error:
+            raise channels.contract_error(error, self.address, reached=self._reached, doing=name) from error
+        self._reached = True
+        return response
+
+    def _stream(self, method: Any, request: Any, timeout_s: float, name: str) -> Iterator[Any]:
+        call = method(request, timeout=timeout_s)
+        try:
+            for response in call:
+                self._reached = True
+                yield response
+        except grpc.RpcError as error:
+            raise channels.contract_error(error, self.address, reached=self._reached, doing=name) from error
+        finally:
+            call.cancel()  # of no effect on a call that has ended
+
+
+def measure_deadline_s(request: MeasureRequest) -> float:
+    """Return the deadline of the whole call in seconds: the job's own and a margin, so that the agent's
+    message comes first.
+
+    Without a deadline of the job: every artifact's longest time, doubled for profiled twins, with room for
+    slow starts.
+    """
+    if request.deadline_s is not None:
+        return request.deadline_s + 30
+    stopping = request.stopping
+    per_artifact = stopping.warmup_time_s + stopping.max_time_s + 60
+    return 120 + 2 * len(request.artifacts) * per_artifact * (2 if request.profile_nodes else 1)

@@ -1,0 +1,182 @@
+"""The devices that a user has registered: one JSON file in the configuration folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from device_agent.contract.errors import StableError
+
+SCHEMA = 1
+LOCAL = "local"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class UnknownDevice(StableError):
+    """No device is registered under this name, and it is no profile of exactly one of them."""
+
+
+class InvalidDeviceName(StableError):
+    """The name cannot be given to a device, or is taken."""
+
+
+class InventoryCorrupt(StableError):
+    """The inventory file cannot be read as one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredDevice:
+    """A name for an address. `device_id` and `profile` are what the agent there last said, None if it was
+    never asked.
+    """
+
+    name: str
+    address: str
+    device_id: str | None = None
+    profile: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name == LOCAL:
+            raise InvalidDeviceName(
+                f"{self.name[:80]!r} cannot be the name of a device: use 1 to 63 letters, digits, dots, "
+                f"dashes and underscores, "
+                f"a letter or digit first, and not {LOCAL!r}, which is always this machine"
+            )
+
+
+class Inventory:
+    """Registered devices. Every read goes to the file; writes are atomic and hold a lock, so hosts may share
+    it.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            from platformdirs import user_config_path
+
+            path = user_config_path("boardfit") / "devices.json"
+        self.path = path
+
+    def devices(self) -> tuple[RegisteredDevice, ...]:
+        """Return all devices by name. Raises InventoryCorrupt."""
+        return tuple(sorted(self._read().values(), key=lambda device: device.name))
+
+    def get(self, name: str) -> RegisteredDevice:
+        """Return the device called `name`, else the only device whose profile is `name`. Raises
+        UnknownDevice.
+        """
+        devices = self._read()
+        if name in devices:
+            return devices[name]
+        of_profile = sorted(device.name for device in devices.values() if device.profile == name)
+        if len(of_profile) == 1:
+            return devices[of_profile[0]]
+        if of_profile:
+            raise UnknownDevice(
+                f"no device is called {name!r}, and {len(of_profile)} devices have this profile: "
+                f"{', '.join(of_profile)}. Name one."
+            )
+        known = ", ".join(sorted(devices)) or "none"
+        raise UnknownDevice(
+            f"no device is called {name!r} (registered: {known}). Start `device-agent serve --listen "
+            f"0.0.0.0:50051` on it and "
+            f"add it with `host devices add {name} ADDRESS`; `--device {LOCAL}` is this machine and needs no "
+            f"adding."
+        )
+
+    def add(self, device: RegisteredDevice, *, replace: bool = False) -> None:
+        """Register `device`. A name that is taken raises InvalidDeviceName unless `replace`."""
+        with self._locked():
+            devices = self._read()
+            if device.name in devices and not replace:
+                raise InvalidDeviceName(
+                    f"device {device.name!r} is registered already, at {devices[device.name].address}. "
+                    f"Replace it with `host devices add {device.name} {device.address} --force`."
+                )
+            self._write({**devices, device.name: device})
+
+    def remove(self, name: str) -> RegisteredDevice:
+        """Forget the device called `name` (profiles are not looked at) and return it. Raises
+        UnknownDevice.
+        """
+        with self._locked():
+            devices = self._read()
+            if name not in devices:
+                known = ", ".join(sorted(devices)) or "none"
+                raise UnknownDevice(f"no device is called {name!r}; registered: {known}")
+            removed = devices.pop(name)
+            self._write(devices)
+            return removed
+
+    def _read(self) -> dict[str, RegisteredDevice]:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise InventoryCorrupt(f"cannot read the list of devices {self.path}: {error}") from error
+        advice = "Correct the file, or move it away and add the devices again."
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise InventoryCorrupt(
+                f"the list of devices {self.path} is not JSON: {error}. {advice}"
+            ) from error
+        try:
+            if document["schema"] > SCHEMA:
+                raise InventoryCorrupt(
+                    f"the list of devices {self.path} was written by a newer boardfit (schema "
+                    f"{document['schema']}, this one reads "
+                    f"{SCHEMA}). Upgrade this host: pip install --upgrade boardfit."
+                )
+            return {name: _device_from(name, entry) for name, entry in document["devices"].items()}
+        except (KeyError, TypeError, AttributeError, InvalidDeviceName) as error:
+            raise InventoryCorrupt(
+                f"the list of devices {self.path} has an unexpected form ({type(error).__name__}: {error}). "
+                f"{advice}"
+            ) from error
+
+    def _write(self, devices: Mapping[str, RegisteredDevice]) -> None:
+        document = {
+            "schema": SCHEMA,
+            "devices": {name: _entry_of(device) for name, device in sorted(devices.items())},
+        }
+        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".devices-", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(self.path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # The lock is a file of its own, since the list itself is replaced at every write.
+        with self.path.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _entry_of(device: RegisteredDevice) -> dict[str, str]:
+    return {key: value for key, value in asdict(device).items() if key != "name" and value is not None}
+
+
+def _device_from(name: str, entry: dict[str, Any]) -> RegisteredDevice:
+    known = {field.name for field in fields(RegisteredDevice)} - {"name"}
+    values = {key: value for key, value in entry.items() if key in known}
+    for key, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{key} of device {name!r} is {value!r}, not a text")
+    return RegisteredDevice(name=name, **values)
