@@ -34,7 +34,8 @@ class Settings:
 class Stopping:
     """When a timed loop ends: after `min_runs`, `min_time_s` and `precision` are all reached, or after `max_time_s`.
 
-    `precision` is the half-width of the 95 % interval of the median, relative to it; None asks for no precision.
+    `precision` is the half-width of the 95 % interval of the median, relative to it; with several artifacts that of each one's
+    paired ratio to the first, since a drift that they share widens the medians only. None asks for no precision.
     Counts and times are per artifact; warm-up is apart and comes first.
     """
 
@@ -83,6 +84,10 @@ class MeasureRequest:
             raise InvalidRequest("a measurement needs at least one artifact")
         if not 1 <= self.turn_runs <= 10_000:
             raise InvalidRequest(f"turn_runs={self.turn_runs} is not in 1..10000")
+        if self.turn_runs == 1 and len(self.artifacts) > 1:
+            raise InvalidRequest(
+                "turn_runs=1 leaves no timed run: with several artifacts the first of each turn settles"
+            )
         if not 0 <= self.seed < 2**64:
             raise InvalidRequest(f"seed={self.seed} is not in 0..2**64-1")
         if self.deadline_s is not None and not 0 < self.deadline_s < math.inf:

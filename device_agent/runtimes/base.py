@@ -1,0 +1,81 @@
+"""What the worker asks of a runtime. One module per runtime implements these two classes.
+
+Only the worker imports runtimes, never the supervisor: a runtime may crash, and its import costs memory.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from device_agent.contract.artifact import ArtifactFormat, TensorSpec
+from device_agent.contract.device import RuntimeInfo
+from device_agent.contract.measurement import NodeTime
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """How to load a model. `profile_folder` asks for node times and may hold files of the runtime's own;
+    `shares_worker` says that other models take turns in this process, so idle threads must not spin."""
+
+    threads: int
+    provider: str | None = None
+    profile_folder: Path | None = None
+    shares_worker: bool = False
+
+
+class LoadedModel(ABC):
+    """A model in memory, ready to be bound and run. Runs happen one at a time, in one thread."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @abstractmethod
+    def bind(self, arrays: Arrays) -> None:
+        """Take the inputs by name, C-contiguous, of the dtypes and ranks in `inputs`. ModelRejected if they don't fit."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Run once, from the bound inputs to outputs in memory. This is what is timed. ModelRejected if it fails."""
+
+    @abstractmethod
+    def results(self) -> dict[str, NDArray[np.generic]]:
+        """Return copies of the outputs of the last run, by name."""
+
+    @abstractmethod
+    def provider(self) -> tuple[str, float | None]:
+        """Return the execution provider or delegate that really runs, and its share of nodes (None: not known)."""
+
+    def node_times(self, *, skip: int) -> tuple[NodeTime, ...] | None:
+        """End profiling and return every node's median time, without the first `skip` runs. None if there is no profile.
+
+        A runtime that can profile overrides this; the worker then loads a profiled twin where node times are wanted.
+        """
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most runtimes free their memory with the object
+        """Free what the object's end would not free. The model is not used afterwards."""
+
+
+class Runtime(ABC):
+    """One inference runtime. Constructed without arguments; the constructor imports nothing heavy."""
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[ArtifactFormat, ...]]
+
+    @abstractmethod
+    def info(self) -> RuntimeInfo:
+        """Say what is installed. Never raises: `unavailable` tells why the runtime cannot be used here."""
+
+    @abstractmethod
+    def load(self, path: Path, options: LoadOptions) -> LoadedModel:
+        """Load the file by its content. RuntimeUnavailable, or ModelRejected with the runtime's own words."""

@@ -1,0 +1,234 @@
+"""ONNX Runtime. `onnxruntime`, `onnxruntime-gpu` and NVIDIA's build for Jetson share the import name.
+
+Timed with IO binding: inputs and, where their shapes are known, outputs stay in the same memory from run to run.
+Threads of the intra-op pool spin for a while after a run (ONNX Runtime's default) unless models share the worker.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from device_agent.contract.artifact import ArtifactFormat, TensorSpec
+from device_agent.contract.device import RuntimeInfo
+from device_agent.contract.errors import ModelRejected, RuntimeUnavailable
+from device_agent.contract.measurement import NodeTime
+from device_agent.runtimes import onnxruntime_limits, onnxruntime_profile
+from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
+from device_agent.runtimes.words import shorten
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from device_agent.runtimes.base import Arrays
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+_DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "string": "str",
+}
+
+
+class OnnxRuntime(Runtime):
+    """Runs `.onnx` files. The default provider is the CPU, also where a GPU build is installed."""
+
+    name: ClassVar[str] = "onnxruntime"
+    formats: ClassVar[tuple[ArtifactFormat, ...]] = (ArtifactFormat.ONNX,)
+
+    def info(self) -> RuntimeInfo:
+        try:
+            module = _import()
+            limits = onnxruntime_limits.probe(module)
+        except RuntimeUnavailable as error:
+            return RuntimeInfo(
+                name=self.name, version=None, formats=self.formats, providers=(), unavailable=str(error)
+            )
+        return RuntimeInfo(
+            name=self.name,
+            version=module.__version__,
+            formats=self.formats,
+            providers=tuple(module.get_available_providers()),
+            max_onnx_opset=limits.opset,
+            max_onnx_ir=limits.ir,
+        )
+
+    def load(self, path: Path, options: LoadOptions) -> LoadedModel:
+        module = _import()
+        provider = options.provider or CPU_PROVIDER
+        available = module.get_available_providers()
+        if provider not in available:
+            raise RuntimeUnavailable(
+                f"execution provider {provider!r} is not in ONNX Runtime {module.__version__} here;"
+                f" available: {', '.join(available)}"
+            )
+        with path.open("rb") as file:
+            if file.read(8)[4:] == b"TFL3":
+                raise ModelRejected(
+                    "this is a TFLite file, not ONNX; measure it with runtime litert or tflite-runtime"
+                )
+        session_options = _session_options(module, options)
+        providers = [provider] if provider == CPU_PROVIDER else [provider, CPU_PROVIDER]
+        try:
+            session = module.InferenceSession(str(path), session_options, providers=providers)
+        except Exception as error:
+            raise _rejected(module, error) from error
+        return _Model(module, session, provider, options)
+
+
+class _Model(LoadedModel):
+    def __init__(self, module: Any, session: Any, provider: str, options: LoadOptions) -> None:
+        self._module = module
+        self._session = session
+        self._asked = provider
+        self._folder = options.profile_folder
+        self._symbols = {node.name: tuple(node.shape) for node in session.get_inputs()}
+        self._output_shapes = {node.name: tuple(node.shape) for node in session.get_outputs()}
+        self.inputs = tuple(_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self._binding: Any = None
+        self._arrays: dict[str, NDArray[np.generic]] = {}
+        self._run: Any = None
+
+    def bind(self, arrays: Arrays) -> None:
+        binding = self._session.io_binding()
+        sizes: dict[str, int] = {}
+        try:
+            for spec in self.inputs:
+                array = np.ascontiguousarray(arrays[spec.name])
+                binding.bind_cpu_input(spec.name, array)
+                for symbol, size in zip(self._symbols[spec.name], array.shape, strict=True):
+                    if isinstance(symbol, str):
+                        sizes[symbol] = size
+            self._arrays = {}
+            for spec in self.outputs:
+                shape = _resolve(self._output_shapes[spec.name], sizes)
+                if shape is None or spec.dtype == "str":
+                    binding.bind_output(spec.name)  # its shape depends on the data: allocated by the runtime
+                    continue
+                output = np.empty(shape, spec.dtype)
+                self._arrays[spec.name] = output
+                binding.bind_output(spec.name, "cpu", 0, output.dtype.type, shape, output.ctypes.data)
+        except Exception as error:
+            raise _rejected(self._module, error) from error
+        self._binding = binding
+        # The public wrapper checks for graph capture on every call; a partial of it is what a user's own loop costs.
+        self._run = partial(self._session.run_with_iobinding, binding)
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            raise _rejected(self._module, error) from error
+
+    def results(self) -> dict[str, NDArray[np.generic]]:
+        values = self._binding.get_outputs()
+        return {
+            spec.name: np.array(self._arrays[spec.name] if spec.name in self._arrays else value.numpy())
+            for spec, value in zip(self.outputs, values, strict=True)
+        }
+
+    def provider(self) -> tuple[str, float | None]:
+        """The provider that holds most nodes; ONNX Runtime moves what a provider cannot do to the CPU without a word."""
+        if list(self._session.get_providers()) == [CPU_PROVIDER]:
+            return CPU_PROVIDER, 1.0
+        try:
+            counts = {
+                part.ep_name: len(part.get_nodes())
+                for part in self._session.get_provider_graph_assignment_info()
+            }
+        except Exception:  # before 1.24 there is no such call
+            return next(iter(self._session.get_providers())), None
+        total = sum(counts.values())
+        if not total:
+            return CPU_PROVIDER, None
+        if counts.get(self._asked):
+            return self._asked, counts[self._asked] / total
+        winner = max(counts, key=lambda name: counts[name])
+        return winner, counts[winner] / total
+
+    def node_times(self, *, skip: int) -> tuple[NodeTime, ...] | None:
+        if self._folder is None:
+            return None
+        path = Path(self._session.end_profiling())
+        try:
+            return onnxruntime_profile.read(path, skip=skip)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@cache
+def _import() -> Any:
+    """Import ONNX Runtime. RuntimeUnavailable with what to do."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise RuntimeUnavailable(
+            "onnxruntime is not installed; in the agent's environment run: pip install 'boardfit[onnxruntime]'"
+        )
+    try:
+        import onnxruntime
+
+        onnxruntime.InferenceSession  # noqa: B018 - a broken wheel leaves an empty package behind
+    except Exception as error:
+        raise RuntimeUnavailable(
+            f"onnxruntime is installed but fails to import: {shorten(error)}; reinstall it in the agent's environment"
+        ) from error
+    return onnxruntime
+
+
+def _session_options(module: Any, options: LoadOptions) -> Any:
+    made = module.SessionOptions()
+    made.intra_op_num_threads = options.threads
+    made.inter_op_num_threads = 1
+    made.log_severity_level = 3
+    made.add_session_config_entry("session.load_model_format", "ONNX")
+    made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if options.shares_worker:
+        made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if options.profile_folder is not None:
+        made.enable_profiling = True
+        made.profile_file_prefix = str(options.profile_folder / "profile")
+    return made
+
+
+def _spec(node: Any) -> TensorSpec:
+    """ONNX Runtime says `tensor(float)`; numpy says float32."""
+    inner = node.type.partition("(")[2].rstrip(")")
+    shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in node.shape)
+    if not node.type.startswith("tensor("):
+        return TensorSpec(name=node.name, dtype=node.type, shape=shape)
+    return TensorSpec(name=node.name, dtype=_DTYPES.get(inner, inner), shape=shape)
+
+
+def _resolve(shape: Sequence[int | str | None], sizes: dict[str, int]) -> tuple[int, ...] | None:
+    """Return the output shape with the symbols that the inputs fixed, None if one stays open."""
+    found: list[int] = []
+    for size in shape:
+        value = sizes.get(size) if isinstance(size, str) else size
+        if value is None or value < 0:
+            return None
+        found.append(value)
+    return tuple(found)
+
+
+def _rejected(module: Any, error: Exception) -> Exception:
+    """Return the error to raise for an exception of ONNX Runtime: its words and what to do about them."""
+    words = shorten(error)
+    lowered = words.lower()
+    if isinstance(error, MemoryError) or "bad_alloc" in lowered or "failed to allocate memory" in lowered:
+        return MemoryError(words)
+    version = module.__version__
+    if "not_implemented" in lowered or "is not a registered function/op" in lowered:
+        advice = "replace that operator or export for another opset; `info` of the device lists the opsets it takes"
+    elif "protobuf" in lowered:
+        advice = "the file is damaged or no ONNX model: export it again and push it again"
+    elif "opset" in lowered or "ir version" in lowered:
+        advice = "export for an opset and IR version that this runtime takes; `info` of the device lists them"
+    else:
+        advice = "run onnx.checker.check_model on the file and export it again"
+    return ModelRejected(f"ONNX Runtime {version}: {words}; {advice}")

@@ -1,0 +1,158 @@
+"""`python -m device_agent.worker JOB_FD EVENTS_FD PARENT_PID`: the measuring child process, started by `launch`.
+
+Jobs come in and events go out over two descriptors of their own; what a runtime prints on stdout or stderr can't disturb them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from device_agent.contract.errors import AgentInternalError, BoardfitError, WorkerOutOfMemory, status_of
+from device_agent.contract.measurement import Progress, Run
+from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.worker import frames, process, result
+from device_agent.worker.frames import read_frame, write_frame
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do one job and return the exit status: 0 after a result or a reported error."""
+    jobs, events, parent = (int(argument) for argument in arguments)
+    process.die_with(parent)
+    first = read_frame(jobs)
+    if first is None:
+        return 1
+    job, _ = first
+    try:
+        process.limit(job["memory_bytes"])
+        if job["type"] == "probe":
+            process.die_when_closed(jobs)
+            _probe(events)
+        elif job["type"] == "measure":
+            process.die_when_closed(jobs)
+            _measure(job, events)
+        else:
+            _infer(job, jobs, events)
+    except BrokenPipeError:
+        return 1
+    except BoardfitError as error:
+        _report(events, error)
+    except MemoryError as error:
+        _report(events, WorkerOutOfMemory(_memory_words(job, error)))
+    except Exception as error:
+        traceback.print_exc()
+        _report(events, AgentInternalError(f"the worker failed: {type(error).__name__}: {error}"))
+    return 0
+
+
+def _report(events: int, error: BoardfitError) -> None:
+    write_frame(events, {"type": "error", "code": status_of(error)[1], "message": str(error)})
+
+
+def _memory_words(job: dict[str, Any], error: MemoryError) -> str:
+    limit = job["memory_bytes"]
+    bound = "" if limit is None else f" with a limit of {limit / 2**20:.0f} MiB"
+    return f"{error or 'an allocation failed'}: the worker ran out of memory{bound}; raise the limit or use a smaller model"
+
+
+def _settings(data: dict[str, Any]) -> Settings:
+    cpus = data["cpus"]
+    return Settings(**{**data, "cpus": None if cpus is None else tuple(cpus)})
+
+
+def _probe(events: int) -> None:
+    from device_agent.runtimes import registry
+
+    write_frame(
+        events, {"type": "runtimes", "runtimes": [dataclasses.asdict(one) for one in registry.describe_all()]}
+    )
+
+
+def _runtime(settings: Settings) -> tuple[Any, str]:
+    """Return (runtime, version), imported; RuntimeUnavailable if it can't be used."""
+    from device_agent.contract.errors import RuntimeUnavailable
+    from device_agent.runtimes import registry
+
+    process.pin(settings.cpus)
+    runtime = registry.get(settings.runtime)
+    info = runtime.info()
+    if info.unavailable is not None:
+        raise RuntimeUnavailable(info.unavailable)
+    return runtime, info.version or "unknown"
+
+
+def _measure(job: dict[str, Any], events: int) -> None:
+    from device_agent.worker.measure import LoadedFile, Measuring
+
+    data = job["request"]
+    settings = _settings(data["settings"])
+    request = MeasureRequest(
+        **{
+            **data,
+            "artifacts": tuple(data["artifacts"]),
+            "settings": settings,
+            "stopping": Stopping(**data["stopping"]),
+        }
+    )
+    runtime, version = _runtime(settings)
+
+    def send_progress(progress: Progress) -> None:
+        write_frame(events, {"type": "progress", **dataclasses.asdict(progress)})
+
+    def send_runs(runs: Sequence[Run]) -> None:
+        write_frame(events, {"type": "runs"}, frames.pack_runs(runs))
+
+    files = [LoadedFile(path=Path(path), sha256=sha256, name=name) for path, sha256, name in job["files"]]
+    measuring = Measuring(
+        request,
+        files,
+        runtime,
+        version,
+        folder=Path(job["folder"]),
+        send_progress=send_progress,
+        send_runs=send_runs,
+    )
+    found = measuring.run()
+    measuring.send_rest()
+    write_frame(events, {"type": "result", "result": result.to_json(found)})
+
+
+def _infer(job: dict[str, Any], jobs: int, events: int) -> None:
+    from device_agent.runtimes.base import LoadOptions
+    from device_agent.worker.inputs import arrays_of, tensor_of
+    from device_agent.worker.measure import naming
+
+    settings = _settings(job["settings"])
+    runtime, _ = _runtime(settings)
+    path, _, name = job["files"][0]
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    with naming(name):
+        model = runtime.load(Path(path), LoadOptions(threads=threads, provider=settings.provider))
+    write_frame(events, {"type": "loaded"})
+    while (frame := read_frame(jobs)) is not None:
+        try:
+            with naming(name):
+                model.bind(arrays_of(frames.tensors_of(*frame), model.inputs))
+                model.run()
+                outputs = model.results()
+        except BoardfitError as error:
+            _report(events, error)  # the next request may be right
+            continue
+        write_frame(
+            events,
+            *frames.tensors_frame("outputs", (tensor_of(key, value) for key, value in outputs.items())),
+        )
+    model.close()
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A runtime's teardown at interpreter exit may hang or crash; all has been said already.
+    os._exit(status)

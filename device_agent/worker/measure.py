@@ -1,0 +1,264 @@
+"""A measuring job inside the worker: load, warm up, take turns until the stopping rule is content, report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from device_agent.contract.errors import InvalidRequest, ModelRejected
+from device_agent.contract.measurement import Phase, Progress, Run, RunKind
+from device_agent.contract.settings import MeasureRequest, Stopping
+from device_agent.contract.statistics import steal_fraction
+from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
+from device_agent.worker import order
+from device_agent.worker.inputs import random_inputs
+from device_agent.worker.loop import TurnTimer, no_garbage_collection
+from device_agent.worker.process import PeakMemory, steal_ticks
+from device_agent.worker.result import WorkerArtifact, WorkerResult
+from device_agent.worker.stopping import StoppingRule
+
+#: A lone artifact has nobody to take turns with; its turns are this long, so that little time passes between them.
+_LONE_TURN_NS = 100_000_000
+_LARGEST_TURN = 10_000
+#: A profiled twin takes part until it has this many runs; a trace is some 400 bytes per node and run.
+_PROFILED_RUNS = 100
+_SEND_EVERY_NS = 300_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedFile:
+    """A file of the job: where it is and what to call it."""
+
+    path: Path
+    sha256: str
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Participant:
+    """A session that takes turns: an artifact's plain one or its profiled twin."""
+
+    artifact: int
+    profiled: bool
+    model: LoadedModel
+    load_ns: int
+    name: str
+    warm_runs: int = 0
+    warm_latency_ns: int = 1
+
+
+class Measuring:
+    """One job. `send_progress` and `send_runs` are called between turns only."""
+
+    def __init__(
+        self,
+        request: MeasureRequest,
+        files: Sequence[LoadedFile],
+        runtime: Runtime,
+        version: str,
+        *,
+        folder: Path,
+        send_progress: Callable[[Progress], None],
+        send_runs: Callable[[Sequence[Run]], None],
+    ) -> None:
+        self._request = request
+        self._files = files
+        self._runtime = runtime
+        self._version = version
+        self._folder = folder
+        self._send_progress = send_progress
+        self._send_runs = send_runs
+        self._threads = request.settings.threads or len(os.sched_getaffinity(0))
+        self._timer = TurnTimer(threads=self._threads, capacity=max(_LARGEST_TURN, request.turn_runs))
+        self._runs: list[Run] = []
+        self._sent = 0
+        self._last_send_ns = 0
+        self._turn = 0
+
+    def run(self) -> WorkerResult:
+        """Measure and return the result. ModelRejected names the model; the runtime's import is taken as done."""
+        begin = perf_counter_ns()
+        steal_before = steal_ticks()
+        memory = PeakMemory() if len(self._files) == 1 else None
+        plain = [self._load(index, profiled=False) for index in range(len(self._files))]
+        self._warm_up(plain)
+        # Read before the twin is loaded: it would count twice.
+        peak = memory.read() if memory is not None and self._request.profile_nodes else None
+        twins = (
+            [self._load(index, profiled=True) for index in range(len(self._files))]
+            if self._profiles(plain)
+            else []
+        )
+        self._warm_up(twins)
+        with no_garbage_collection():
+            self._time(plain, twins)
+        if memory is not None and not self._request.profile_nodes:
+            peak = memory.read()
+        nodes = {twin.artifact: twin.model.node_times(skip=twin.warm_runs) for twin in twins}
+        artifacts = tuple(self._artifact(one, peak, nodes.get(one.artifact)) for one in plain)
+        elapsed = perf_counter_ns() - begin
+        steal_after = steal_ticks()
+        for participant in (*plain, *twins):
+            participant.model.close()
+        return WorkerResult(
+            runtime=self._runtime.name,
+            runtime_version=self._version,
+            threads=self._threads,
+            artifacts=artifacts,
+            device_time_ns=elapsed,
+            steal_fraction=None
+            if steal_before is None or steal_after is None
+            else steal_fraction(steal_before, steal_after, elapsed, os.sysconf("SC_CLK_TCK")),
+            clock_resolution_ns=max(1, round(time.get_clock_info("perf_counter").resolution * 1e9)),
+        )
+
+    def _profiles(self, plain: Sequence[_Participant]) -> bool:
+        """Say whether twins are wanted and this runtime can profile at all."""
+        return self._request.profile_nodes and type(plain[0].model).node_times is not LoadedModel.node_times
+
+    def _load(self, index: int, *, profiled: bool) -> _Participant:
+        file = self._files[index]
+        self._progress(Phase.LOADING, index / len(self._files))
+        folder = None
+        if profiled:
+            folder = self._folder / f"profile-{index}"
+            folder.mkdir()
+        options = LoadOptions(
+            threads=self._threads,
+            provider=self._request.settings.provider,
+            profile_folder=folder,
+            shares_worker=len(self._files) > 1 or self._request.profile_nodes,
+        )
+        with naming(file.name):
+            start = perf_counter_ns()
+            model = self._runtime.load(file.path, options)
+            load_ns = perf_counter_ns() - start
+            model.bind(random_inputs(model.inputs, self._request.seed))
+        return _Participant(artifact=index, profiled=profiled, model=model, load_ns=load_ns, name=file.name)
+
+    def _warm_up(self, participants: Sequence[_Participant]) -> None:
+        """Run each for the wanted number of runs and time, and note how long one takes."""
+        stopping = self._request.stopping
+        for place, participant in enumerate(participants):
+            begin = perf_counter_ns()
+            count, size = 0, 1
+            warm_time_s = (
+                0.0 if participant.profiled else stopping.warmup_time_s
+            )  # every profiled run lengthens the trace
+            while count < stopping.warmup_runs or perf_counter_ns() - begin < warm_time_s * 1e9:
+                size = max(1, min(size, self._request.turn_runs, stopping.warmup_runs))
+                with naming(participant.name):
+                    self._timer.turn(participant.model.run, size)
+                kind = RunKind.PROFILED if participant.profiled else RunKind.WARM_UP
+                self._keep(participant.artifact, [kind] * size)
+                count += size
+                size *= 2
+                self._flush(Phase.WARM_UP, place / len(participants))
+            participant.warm_runs = count
+            participant.warm_latency_ns = max(1, self._runs[-1].latency_ns)
+
+    def _time(self, plain: list[_Participant], twins: list[_Participant]) -> None:
+        rule = StoppingRule(self._request.stopping, len(plain))
+        profiled = 0
+        taking_part = plain + twins
+        turns = order.blocks(len(taking_part))
+        if len(taking_part) == 1:
+            sizes = self._lone_sizes(plain[0], self._request.stopping)
+            while not rule.done(self._runs):
+                self._take_turn(plain[0], next(sizes), settling=False, rule=rule)
+            return
+        while not rule.done(self._runs):
+            for place in next(turns):
+                self._take_turn(
+                    taking_part[place], self._request.turn_runs, settling=len(taking_part) > 1, rule=rule
+                )
+            profiled += 2 * self._request.turn_runs
+            if len(taking_part) > len(plain) and profiled >= _PROFILED_RUNS:
+                taking_part, turns = plain, order.blocks(len(plain))
+
+    def _lone_sizes(self, one: _Participant, stopping: Stopping) -> Iterator[int]:
+        """Yield turn sizes: about 100 ms, never past the maximum time by more than one turn."""
+        while True:
+            typical = self._runs[-1].latency_ns or one.warm_latency_ns
+            yield max(1, min(_LONE_TURN_NS // max(1, typical), _LARGEST_TURN))
+
+    def _take_turn(
+        self, participant: _Participant, count: int, *, settling: bool, rule: StoppingRule
+    ) -> None:
+        begin = perf_counter_ns()
+        with naming(participant.name):
+            self._timer.turn(participant.model.run, count)
+        elapsed_s = (perf_counter_ns() - begin) / 1e9
+        if participant.profiled:
+            kinds = [RunKind.PROFILED] * count
+        else:
+            kinds = [RunKind.SETTLING if settling and place == 0 else RunKind.TIMED for place in range(count)]
+            rule.count(participant.artifact, count - settling, elapsed_s)
+        self._keep(participant.artifact, kinds)
+        self._flush(Phase.TIMING, rule.fraction)
+
+    def _keep(self, artifact: int, kinds: Sequence[RunKind]) -> None:
+        """Turn the timer's arrays into runs."""
+        timer = self._timer
+        for place, disturbed in enumerate(timer.disturbed(len(kinds))):
+            start = timer.starts[place]
+            self._runs.append(
+                Run(
+                    artifact=artifact,
+                    kind=kinds[place],
+                    turn=self._turn,
+                    start_ns=start,
+                    latency_ns=timer.ends[place] - start,
+                    disturbed=disturbed,
+                )
+            )
+        self._turn += 1
+
+    def _flush(self, phase: Phase, fraction: float) -> None:
+        """Send what was not sent yet, a few times a second."""
+        if perf_counter_ns() - self._last_send_ns >= _SEND_EVERY_NS:
+            self.send_rest()
+            self._progress(phase, fraction)
+
+    def send_rest(self) -> None:
+        """Send every run that was not sent yet."""
+        if self._sent < len(self._runs):
+            self._send_runs(self._runs[self._sent :])
+            self._sent = len(self._runs)
+        self._last_send_ns = perf_counter_ns()
+
+    def _progress(self, phase: Phase, fraction: float) -> None:
+        self._send_progress(Progress(phase=phase, fraction=fraction, runs=len(self._runs)))
+
+    def _artifact(self, one: _Participant, peak: tuple[int, int] | None, nodes: Any) -> WorkerArtifact:
+        provider, share = one.model.provider()
+        return WorkerArtifact(
+            sha256=self._files[one.artifact].sha256,
+            load_ns=one.load_ns,
+            provider=provider,
+            provider_share=share,
+            peak_memory_bytes=None if peak is None else peak[0],
+            peak_rss_bytes=None if peak is None else peak[1],
+            nodes=nodes,
+        )
+
+
+class naming:  # noqa: N801 - reads as a statement: `with naming(model):`
+    """Put the model's name before the message of errors about it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (ModelRejected, InvalidRequest)):
+            raise type(error)(f"model {self._name!r}: {error}") from error
+        if isinstance(error, MemoryError):
+            raise MemoryError(f"model {self._name!r}: {error}") from error

@@ -1,0 +1,108 @@
+"""What the worker does to itself before it touches a runtime: die with its parent, stay within limits, stay on its cores."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from device_agent.contract.errors import InvalidRequest
+
+_PR_SET_PDEATHSIG = 1
+#: Above the memory limit, which the supervisor enforces on resident memory: what a runtime maps without touching it.
+_HEADROOM_BYTES = 512 << 20
+
+
+def die_with(parent_pid: int) -> None:
+    """Ask the kernel for SIGKILL when the parent ends, and end now if it already has (Linux)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def die_when_closed(fd: int) -> None:
+    """End the process when the supervisor's end of the job pipe closes. A sleeping thread: it costs the timed loop nothing."""
+
+    def wait() -> None:
+        try:
+            while os.read(fd, 4096):
+                pass
+        except OSError:
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, name="job-pipe", daemon=True).start()
+
+
+def limit(memory_bytes: int | None) -> None:
+    """Volunteer for the kernel's out-of-memory killer, write no core dumps, and bound private writable memory.
+
+    RLIMIT_DATA counts private writable mappings (Linux 4.7 and newer). RLIMIT_AS would also count address space that is
+    reserved and never used, of which runtimes reserve a lot.
+    """
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        pass
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory_bytes is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = memory_bytes + _HEADROOM_BYTES
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, wanted))
+
+
+def pin(cpus: Sequence[int] | None) -> None:
+    """Stay on these processors. InvalidRequest if one of them does not exist or is not ours to use."""
+    if cpus is None:
+        return
+    usable = os.sched_getaffinity(0)
+    if not set(cpus) <= usable:
+        raise InvalidRequest(f"cpus={tuple(cpus)}: this device lets the agent use {sorted(usable)}")
+    os.sched_setaffinity(0, cpus)
+
+
+class PeakMemory:
+    """The high-water mark of resident memory from now on, as the kernel keeps it (VmHWM).
+
+    Create it after the runtime's import. `ru_maxrss` is no substitute: a process inherits it through exec.
+    """
+
+    def __init__(self) -> None:
+        self._resettable = True
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
+        except OSError:
+            self._resettable = False
+        self._baseline = _status_bytes("VmRSS")
+
+    def read(self) -> tuple[int, int] | None:
+        """Return (bytes above the baseline, gross bytes); None where this kernel cannot reset the mark."""
+        peak = _status_bytes("VmHWM")
+        if not self._resettable or peak is None or self._baseline is None:
+            return None
+        return max(0, peak - self._baseline), peak
+
+
+def _status_bytes(field: str) -> int | None:
+    """Return a field of /proc/self/status, which counts in KiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    return None
+
+
+def steal_ticks() -> int | None:
+    """Return the steal time of all processors in clock ticks, from /proc/stat; None where there is none."""
+    try:
+        first = Path("/proc/stat").read_text().partition("\n")[0].split()
+        return int(first[8])
+    except (OSError, IndexError, ValueError):
+        return None

@@ -1,0 +1,81 @@
+"""What a worker reports at the end. Standard library only: both sides use it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from device_agent.contract.measurement import ArtifactResult, MeasureResult, NodeTime, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerArtifact:
+    """ArtifactResult without its verdicts, and the latency that a clock tick has to be held against."""
+
+    sha256: str
+    load_ns: int
+    provider: str
+    provider_share: float | None
+    peak_memory_bytes: int | None
+    peak_rss_bytes: int | None
+    nodes: tuple[NodeTime, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerResult:
+    """MeasureResult without verdicts, and the facts that verdicts need. `clock_resolution_ns` is that of the run timer."""
+
+    runtime: str
+    runtime_version: str
+    threads: int
+    artifacts: tuple[WorkerArtifact, ...]
+    device_time_ns: int
+    steal_fraction: float | None
+    clock_resolution_ns: int
+
+    def with_verdicts(self, verdicts: Sequence[Sequence[Verdict]]) -> MeasureResult:
+        """Return the contract's result, given the verdicts of every artifact in order."""
+        return MeasureResult(
+            runtime=self.runtime,
+            runtime_version=self.runtime_version,
+            threads=self.threads,
+            artifacts=tuple(
+                ArtifactResult(
+                    sha256=artifact.sha256,
+                    load_ns=artifact.load_ns,
+                    provider=artifact.provider,
+                    provider_share=artifact.provider_share,
+                    peak_memory_bytes=artifact.peak_memory_bytes,
+                    peak_rss_bytes=artifact.peak_rss_bytes,
+                    nodes=artifact.nodes,
+                    verdicts=tuple(own),
+                )
+                for artifact, own in zip(self.artifacts, verdicts, strict=True)
+            ),
+            device_time_ns=self.device_time_ns,
+            steal_fraction=self.steal_fraction,
+        )
+
+
+def to_json(result: WorkerResult) -> dict[str, Any]:
+    """Return the result as JSON values."""
+    return dataclasses.asdict(result)
+
+
+def from_json(data: dict[str, Any]) -> WorkerResult:
+    """Return the result in JSON values made by `to_json`."""
+    return WorkerResult(**{**data, "artifacts": tuple(_artifact(item) for item in data["artifacts"])})
+
+
+def _artifact(data: dict[str, Any]) -> WorkerArtifact:
+    nodes = data["nodes"]
+    return WorkerArtifact(
+        **{**data, "nodes": None if nodes is None else tuple(_node(item) for item in nodes)}
+    )
+
+
+def _node(data: dict[str, Any]) -> NodeTime:
+    shapes = {key: tuple(tuple(shape) for shape in data[key]) for key in ("input_shapes", "output_shapes")}
+    return NodeTime(**{**data, **shapes})

@@ -1,0 +1,70 @@
+"""When a timed loop has enough: the stopping rule of the contract, looked at on a geometric schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from device_agent.contract.measurement import Run, RunKind
+from device_agent.contract.settings import Stopping
+from device_agent.contract.statistics import block_log_ratios, median_interval, steadiest
+
+#: The next look comes when there are this many times as many runs.
+_GROWTH = 1.3
+
+
+def precision_reached(runs: Sequence[Run], artifacts: int, precision: float) -> bool:
+    """Say whether the interval is narrow enough: of the median for one artifact, of every paired ratio for several.
+
+    Several artifacts share a drift that widens each median's interval and cancels in the ratios.
+    """
+    if artifacts == 1:
+        timed = [run for run in runs if run.kind is RunKind.TIMED]
+        width = median_interval(steadiest(timed)).relative_half_width if timed else None
+        return width is not None and width <= precision
+    for candidate in range(1, artifacts):
+        ratios = block_log_ratios(runs, 0, candidate)
+        if not ratios:
+            return False
+        found = median_interval(ratios)
+        if found.low is None or found.high is None or math.expm1((found.high - found.low) / 2) > precision:
+            return False
+    return True
+
+
+class StoppingRule:
+    """Keeps count of timed runs and seconds per artifact and says when to stop."""
+
+    def __init__(self, stopping: Stopping, artifacts: int) -> None:
+        self._stopping = stopping
+        self._runs = [0] * artifacts
+        self._time_s = [0.0] * artifacts
+        self._next_look = stopping.min_runs
+
+    def count(self, artifact: int, runs: int, time_s: float) -> None:
+        """Add a turn's timed runs and the time that the turn took."""
+        self._runs[artifact] += runs
+        self._time_s[artifact] += time_s
+
+    @property
+    def fraction(self) -> float:
+        """The share of the least runs and time that is done, 1 at most."""
+        asked = self._stopping
+        runs = min(self._runs) / asked.min_runs
+        time = min(self._time_s) / asked.min_time_s if asked.min_time_s else 1.0
+        return min(1.0, runs, time)
+
+    def done(self, runs: Sequence[Run]) -> bool:
+        """Say whether to stop, given all runs so far."""
+        asked = self._stopping
+        if max(self._time_s) >= asked.max_time_s:
+            return True
+        least = min(self._runs)
+        if least < asked.min_runs or min(self._time_s) < asked.min_time_s:
+            return False
+        if asked.precision is None:
+            return True
+        if least < self._next_look:
+            return False
+        self._next_look = max(least + 1, math.ceil(least * _GROWTH))
+        return precision_reached(runs, len(self._runs), asked.precision)
