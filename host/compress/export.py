@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from device_agent.contract.errors import StableError
 from host.compress.nodes import LAYER_OPERATORS, ExportedModel, describe
+from host.compress.proof import first_line
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
@@ -52,7 +53,7 @@ def export_onnx(
         calls = _called_layers(frozen, example)
     except Exception as error:
         raise ExportFailed(
-            f"{title} does not run on inputs of shape {tuple(example.shape)}: {_first_line(error)}"
+            f"{title} does not run on inputs of shape {tuple(example.shape)}: {first_line(error)}"
         ) from error
     with _quiet():
         try:
@@ -63,8 +64,8 @@ def export_onnx(
             except Exception as second:
                 raise ExportFailed(
                     f"{title} cannot be exported to ONNX opset {opset}. "
-                    f"The legacy exporter: {_first_line(first)}. "
-                    f"The dynamo exporter: {_first_line(second)}. "
+                    f"The legacy exporter: {first_line(first)}. "
+                    f"The dynamo exporter: {first_line(second)}. "
                     f"Change the operation they name, or ask for another opset."
                 ) from second
     _inline_identities(model)
@@ -78,7 +79,7 @@ def export_onnx(
     except Exception as error:
         raise ExportFailed(
             f"{title} was exported, but the file would not be valid with opset {opset} and IR version "
-            f"{model.ir_version}: {_first_line(error)}"
+            f"{model.ir_version}: {first_line(error)}"
         ) from error
     _write_atomically(path, model.SerializeToString())
     return describe(path, _match_layers(model, calls))
@@ -213,7 +214,3 @@ def _write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]

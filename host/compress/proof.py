@@ -1,0 +1,148 @@
+"""The proof of a cut: a network with channels taken out must do what the network with these channels masked
+does.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from host.compress.cuts import Cut, mask_consumers, slice_channels
+from host.search.network import Group
+
+#: Largest difference allowed between a cut and a masked network, as a share of the largest output (float32).
+TOLERANCE = 1e-4
+
+
+class Refused(Exception):
+    """One group cannot be pruned; the message is the reason, for a user. `head` if it makes the network's
+    output.
+    """
+
+    def __init__(self, reason: str, *, head: bool = False) -> None:
+        super().__init__(reason)
+        self.head = head
+
+
+def make_probe(module: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+    """A copy with random weights, so that a wrong cut shows: trained or freshly made weights may be zero
+    where it matters.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform(like: Tensor, low: float, high: float) -> Tensor:
+        return torch.rand(like.shape, generator=generator) * (high - low) + low
+
+    probe = copy.deepcopy(module).cpu().float().eval()
+    with torch.no_grad():
+        for layer in probe.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                if layer.running_mean is not None and layer.running_var is not None:
+                    layer.running_mean.copy_(uniform(layer.running_mean, -0.3, 0.3))
+                    layer.running_var.copy_(uniform(layer.running_var, 0.5, 1.5))
+                if layer.affine:
+                    layer.weight.copy_(uniform(layer.weight, 0.5, 1.5))
+                    layer.bias.copy_(uniform(layer.bias, -0.3, 0.5))
+            elif isinstance(layer, (nn.Conv2d, nn.Linear)):
+                fan_in = layer.weight[0].numel()
+                layer.weight.copy_(
+                    torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / fan_in)
+                )
+                if layer.bias is not None:
+                    layer.bias.copy_(uniform(layer.bias, -0.1, 0.3))
+    for parameter in probe.parameters():
+        parameter.requires_grad_(True)
+    images = torch.randn((1, *example.shape[1:]), generator=generator)
+    return probe, images
+
+
+def _some_channels(channels: int, multiple: int, seed: int) -> list[int]:
+    """About a quarter of the channels, at random, as many in each block."""
+    size = channels // multiple
+    count = min(size - 1, max(1, size // 4))
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        block * size + int(index)
+        for block in range(multiple)
+        for index in torch.randperm(size, generator=generator)[:count]
+    ]
+
+
+def outputs_of(module: nn.Module, images: Tensor) -> list[Tensor]:
+    """All tensors that the module returns, in whatever tuples or dicts."""
+    return [leaf for leaf in _pytree.tree_leaves(module(images)) if isinstance(leaf, Tensor)]
+
+
+@torch.no_grad()
+def _agreement(
+    probe: nn.Module,
+    images: Tensor,
+    whole: Sequence[Tensor],
+    cuts: Mapping[str, Sequence[Cut]],
+    removed: Mapping[str, Sequence[int]],
+) -> tuple[float, float]:
+    """(difference of the cut from the masked network, of the masked from the whole), as shares of the largest
+    output.
+    """
+    masked_probe, cut_probe = copy.deepcopy(probe), copy.deepcopy(probe)
+    mask_consumers(masked_probe, cuts, removed)
+    slice_channels(cut_probe, cuts, removed)
+    masked, cut = outputs_of(masked_probe, images), outputs_of(cut_probe, images)
+    if [value.shape for value in cut] != [value.shape for value in whole]:
+        raise Refused("it produces the network's output", head=True)
+
+    def difference(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+        return max(
+            float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))
+            for a, b in zip(left, right, strict=True)
+        )
+
+    return difference(cut, masked), difference(masked, whole)
+
+
+def prove(
+    probe: nn.Module, images: Tensor, whole: Sequence[Tensor], cuts: Sequence[Cut], multiple: int
+) -> None:
+    """Cut some channels of one group, whose first cut is that of its root. Raises Refused with the reason."""
+    name, channels = cuts[0].module, len(cuts[0].indices)
+    removed = {name: _some_channels(channels, multiple, 0)}
+    try:
+        error, effect = _agreement(probe, images, whole, {name: cuts}, removed)
+    except Refused:
+        raise
+    except Exception as failure:
+        raise Refused(f"the network does not run without some of them: {first_line(failure)}") from failure
+    if not error <= TOLERANCE:
+        raise Refused(f"without some of them the outputs are off by {error:.2g} of the largest")
+    if not effect > TOLERANCE:
+        raise Refused("removing its channels has no effect on the outputs, so the cut cannot be checked")
+
+
+def prove_together(
+    probe: nn.Module,
+    images: Tensor,
+    whole: Sequence[Tensor],
+    cuts: Mapping[str, Sequence[Cut]],
+    groups: Sequence[Group],
+) -> str | None:
+    """Cut all groups at once; return what went wrong, None if nothing did. Catches groups that depend on each
+    other.
+    """
+    removed = {
+        group.name: _some_channels(group.channels, group.multiple, seed) for seed, group in enumerate(groups)
+    }
+    try:
+        error, _ = _agreement(probe, images, whole, cuts, removed)
+    except Exception as failure:
+        return first_line(failure)
+    return None if error <= TOLERANCE else f"the outputs are off by {error:.2g} of the largest"
+
+
+def first_line(error: BaseException) -> str:
+    """An error of a library, short enough to stand in a sentence."""
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]
