@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from device_agent.contract.errors import StableError
 
-class UserCodeError(ValueError):
+
+class UserCodeError(StableError):
     """The named module or factory cannot be had."""
 
 
@@ -20,7 +22,8 @@ def is_factory(spec: str) -> bool:
 def resolve(spec: str) -> Callable[..., Any]:
     """The callable that `spec` names; modules in the current folder are found too.
 
-    Raises UserCodeError when the module cannot be imported (its own error is the cause), or holds no such callable.
+    Raises UserCodeError when the module cannot be imported (its own error is the cause), or holds no such
+    callable.
     """
     module_name, _, name = spec.partition(":")
     here = str(Path.cwd())
@@ -37,7 +40,9 @@ def resolve(spec: str) -> Callable[..., Any]:
         ) from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        callables = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        callables = sorted(
+            key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+        )
         raise UserCodeError(
             f"'{spec}': {module_name} has no callable named {name}. It has: {', '.join(callables) or 'none'}."
         )

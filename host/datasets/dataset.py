@@ -1,16 +1,19 @@
-"""A data set in memory: three splits, their normalisation, and the checks that say whether a model fits it."""
+"""A data set in memory: three splits, their normalisation, and the check that a model fits it."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from device_agent.contract.errors import StableError
+
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-class DataError(ValueError):
+class DataError(StableError):
     """The data cannot be used; the message says what, where and what to do."""
 
 
@@ -36,7 +39,7 @@ class Normalisation:
         """uint8 (N, C, H, W) to float32 of the same shape."""
         if images.shape[1] != len(self.mean):
             raise DataError(
-                f"the images have {images.shape[1]} channels, the normalisation is for {len(self.mean)} channels"
+                f"the images have {images.shape[1]} channels, the normalisation is for {len(self.mean)}"
             )
         mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
         std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
@@ -89,7 +92,9 @@ class Dataset3:
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
-            raise DataError(f"data '{self.name}' has {self.num_classes} class, and a classifier needs at least two")
+            raise DataError(
+                f"data '{self.name}' has {self.num_classes} class, and a classifier needs at least two"
+            )
         for split_name, split in self.splits().items():
             if split.images.shape[1:] != self.train.images.shape[1:]:
                 raise DataError(
@@ -113,11 +118,42 @@ class Dataset3:
         """The three by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    def renormalised(self, normalisation: Normalisation) -> "Dataset3":
+        """The same images for a model that was trained with `normalisation`."""
+        if normalisation == self.normalisation:
+            return self
+        if self.normalisation is None:
+            raise DataError(
+                f"the model expects images with {normalisation}, but data '{self.name}' doesn't say how its "
+                f"images are normalised: set Dataset3.normalisation"
+            )
+        old, shape = self.normalisation, (1, -1, 1, 1)
+        if len(old.mean) != len(normalisation.mean):
+            raise DataError(
+                f"the model was trained with {len(normalisation.mean)} channels, "
+                f"data '{self.name}' has {len(old.mean)}"
+            )
+        scale = (np.asarray(old.std) / np.asarray(normalisation.std)).reshape(shape).astype(np.float32)
+        difference = (np.asarray(old.mean) - np.asarray(normalisation.mean)) / np.asarray(normalisation.std)
+        shift = difference.reshape(shape).astype(np.float32)
+        changed = {
+            key: Split(images=split.images * scale + shift, labels=split.labels)
+            for key, split in self.splits().items()
+        }
+        return dataclasses.replace(
+            self,
+            train=changed["train"],
+            validation=changed["validation"],
+            test=changed["test"],
+            normalisation=normalisation,
+        )
+
 
 def stratified_holdout(labels: Labels, count: int, seed: int) -> tuple[Labels, Labels]:
     """Indices (kept, held out), both ascending; `count` are held out, shared among the classes by their size.
 
-    The largest remainders get the odd images, and a class of two or more always keeps one. The same seed gives the same split.
+    The largest remainders get the odd images, and a class of two or more always keeps one. The same seed
+    gives the same split.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     room = np.maximum(sizes - 1, 0)
@@ -143,21 +179,31 @@ def stratified_holdout(labels: Labels, count: int, seed: int) -> tuple[Labels, L
     return kept, held_out
 
 
-def check_fits(data: Dataset3, input_shape: Sequence[int], num_classes: int, *, model: str = "the model") -> None:
+def check_fits(
+    data: Dataset3, input_shape: Sequence[int], num_classes: int, *, model: str = "the model"
+) -> None:
     """Raise DataError unless a model of this (C, H, W) and number of outputs can be run on `data`."""
     problems, remedies = [], []
     channels, height, width = data.input_shape
     if tuple(input_shape) != data.input_shape:
         wanted = "x".join(map(str, input_shape))
-        problems.append(f"{model} takes images of {wanted} (C x H x W), data '{data.name}' has {channels}x{height}x{width}")
+        problems.append(
+            f"{model} takes images of {wanted} (C x H x W), "
+            f"data '{data.name}' has {channels}x{height}x{width}"
+        )
         if input_shape[0] != channels:
-            remedies.append(f"build the model with in_channels={channels}, or give data with {input_shape[0]} channels")
+            remedies.append(
+                f"build the model with in_channels={channels}, or give data with {input_shape[0]}"
+            )
         if tuple(input_shape[1:]) != (height, width):
             remedies.append(
-                f"build the model for {height}x{width} images, or resize the data to {input_shape[1]}x{input_shape[2]}"
+                f"build the model for {height}x{width} images, "
+                f"or resize the data to {input_shape[1]}x{input_shape[2]}"
             )
     if num_classes != data.num_classes:
-        problems.append(f"{model} has {num_classes} outputs, data '{data.name}' has {data.num_classes} classes")
+        problems.append(
+            f"{model} has {num_classes} outputs, data '{data.name}' has {data.num_classes} classes"
+        )
         remedies.append(f"build the model with num_classes={data.num_classes}")
     if problems:
         raise DataError(f"{'; '.join(problems)}. What to do: {'; '.join(remedies)}.")

@@ -1,7 +1,8 @@
-"""Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747; MIT, Zalando SE): a balanced slice that ships with the package.
+"""Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747; MIT, Zalando SE): a balanced slice that ships with the
+package.
 
-10,000 training images, of which 1,000 are held out for validation, and 2,000 test images. 28x28 grey, padded with
-black to 32x32.
+10,000 training images, of which 1,000 are held out for validation, and 2,000 test images. 28x28 grey, padded
+with black to 32x32.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from host.datasets.dataset import DataError, Dataset3, Normalisation, Split, str
 
 FILE = Path(__file__).parent / "data" / "fashion_mnist_12k.npz"
 VALIDATION_IMAGES = 1_000
-# Of the 10,000 training images, as padded. A constant, so that no split's seed changes what a trained model expects.
+# Of the 10,000 training images, as padded. A constant, so that no seed changes what a trained model expects.
 NORMALISATION = Normalisation(mean=(0.2197,), std=(0.3320,))
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -20,7 +21,7 @@ CLASS_NAMES = (
 
 
 def load(*, seed: int = 0, normalisation: Normalisation | None = None, file: Path = FILE) -> Dataset3:
-    """The three splits, images (N, 1, 32, 32). Raises DataError when the packaged file is absent or damaged."""
+    """Images (N, 1, 32, 32). Raises DataError when the packaged file is absent or damaged."""
     try:
         with np.load(file) as pack:
             arrays = {key: pack[key] for key in ("x_train", "y_train", "x_test", "y_test")}

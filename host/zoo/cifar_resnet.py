@@ -1,6 +1,8 @@
-"""The CIFAR ResNets of He et al. (CVPR 2016, arXiv 1512.03385, section 4.2) with the parameter-free shortcut, option A.
+"""The CIFAR ResNets of He et al. (CVPR 2016, arXiv 1512.03385, section 4.2) with the parameter-free shortcut,
+option A.
 
-Attribute names are those of the widely used CIFAR-10 weights (`conv1`, `layer1.0.bn2`, `linear`, ...), so that these load.
+Attribute names are those of the widely used CIFAR-10 weights (`conv1`, `layer1.0.bn2`, `linear`, ...), so
+that these load.
 """
 
 import torch.nn.functional as F
@@ -45,7 +47,8 @@ class BasicBlock(nn.Module):
 class CifarResNet(nn.Module):
     """Images (N, in_channels, H, W) to logits (N, num_classes); `depth` is 6 n + 2.
 
-    `width` multiplies the 16, 32, 64 channels of the paper. Any image of at least 4x4 fits, so `input_size` is only checked.
+    `width` multiplies the 16, 32, 64 channels of the paper. Any image of at least 4x4 fits, so `input_size`
+    is only checked.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class CifarResNet(nn.Module):
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth must be 6 n + 2 with n at least 1 (8, 14, 20, ...), got {depth}")
         if input_size < 4:
-            raise ValueError(f"the net halves the image twice, so input_size must be at least 4, got {input_size}")
+            raise ValueError(
+                f"the net halves the image twice, so input_size must be at least 4, got {input_size}"
+            )
         stem, *_ = channels = [max(1, round(base * width)) for base in STAGE_CHANNELS]
         self.conv1 = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)

@@ -1,20 +1,31 @@
 """MobileNetV2 (Sandler et al., CVPR 2018, arXiv 1801.04381, table 2) in plain PyTorch.
 
-Every activation is a module of its own and the residual sum is a plain `+`, so that graph tracers, ONNX export and
-channel pruning see the same graph as the reader. Only layer objects carry sizes; `forward` holds none.
+Every activation is a module of its own and the residual sum is a plain `+`, so that graph tracers, ONNX
+export and channel pruning see the same graph as the reader. Only layer objects carry sizes; `forward` holds
+none.
 """
 
 from torch import Tensor, nn
 
 # (expansion t, output channels c, repeats n, stride s) of table 2.
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
 SMALL_IMAGE_LIMIT = 64  # pixels; below, five halvings would leave the last stages with nothing to look at
 
 
 def round_channels(channels: float, multiple: int = 8) -> int:
-    """The nearest multiple, at least one of it, and never more than 10 % below `channels` (the authors' rule)."""
+    """The nearest multiple, at least one of it, and never more than 10 % below `channels` (the authors'
+    rule).
+    """
     rounded = max(multiple, int(channels + multiple / 2) // multiple * multiple)
     return rounded + multiple if rounded < 0.9 * channels else rounded
 
@@ -31,7 +42,7 @@ class ConvNormAct(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, 3x3 depthwise, 1x1 linear projection; a residual where stride is 1 and the widths agree."""
+    """1x1 expansion, 3x3 depthwise, 1x1 projection; a residual where stride is 1 and widths agree."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int) -> None:
         super().__init__()
@@ -53,8 +64,9 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """Images (N, in_channels, H, W) to logits (N, num_classes).
 
-    `small_image` gives the stem and the first stage that would halve the image stride 1, so that 32x32 ends at 4x4;
-    None means: for images up to 64 pixels. The last convolution keeps 1280 channels for widths under 1, as in the paper.
+    `small_image` gives the stem and the first stage that would halve the image stride 1, so that 32x32 ends
+    at 4x4; None means: for images up to 64 pixels. The last convolution keeps 1280 channels for widths under
+    1, as in the paper.
     """
 
     def __init__(
