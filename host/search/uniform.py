@@ -1,0 +1,88 @@
+"""The uniform plan, which every search has to beat, and the plans one width step away from a given one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+
+from host.search.latency import LatencyModel
+from host.search.network import Network, Plan
+from host.search.solution import (
+    TOLERANCE,
+    Infeasible,
+    Price,
+    Solution,
+    Widths,
+    check_widths,
+    price_of,
+    summed,
+    total,
+)
+
+
+def uniform(
+    network: Network,
+    widths: Widths,
+    price: Price | LatencyModel,
+    latency_ratio: float,
+    losses: Mapping[str, Mapping[int, float]] | None = None,
+) -> Solution:
+    """Return the plan of the largest keep ratio, one for all groups, whose predicted ratio is at most
+    `latency_ratio`.
+
+    Each group takes the allowed width nearest to ratio x channels. Every ratio at which a group changes its
+    width is looked at. Raises Infeasible if not even the narrowest plan fits.
+    """
+    started = time.perf_counter()
+    check_widths(network, widths)
+    cost = price_of(price)
+    switches = {1.0, 0.0}
+    for group in network.groups:
+        allowed = widths[group.name]
+        switches.update((low + high) / 2 / group.channels for low, high in pairwise(allowed))
+    seen: set[tuple[tuple[str, int], ...]] = set()
+    plan, ratio = network.full_plan(), float("inf")
+    for keep in sorted(switches, reverse=True):
+        plan = Plan(
+            kept={group.name: _nearest(widths[group.name], keep * group.channels) for group in network.groups}
+        )
+        if plan.key() in seen:
+            continue
+        seen.add(plan.key())
+        ratio = total(network, cost, plan.kept)
+        if ratio <= latency_ratio * (1 + TOLERANCE):
+            return Solution(
+                plan=plan,
+                predicted_ratio=ratio,
+                loss=None if losses is None else summed(losses, plan),
+                gap=None,
+                seconds=time.perf_counter() - started,
+            )
+    raise Infeasible(
+        f"the narrowest uniform plan is predicted at {ratio:.3f}x of the baseline's latency, and the target "
+        f"is {latency_ratio:.3f}x: choose a larger target, or lower the floor of the widths",
+        fastest_ratio=ratio,
+        fastest_plan=plan,
+    )
+
+
+def _nearest(allowed: tuple[int, ...], wanted: float) -> int:
+    """Return the allowed width nearest to `wanted`, the narrower one of two."""
+    return min(allowed, key=lambda width: (abs(width - wanted), width))
+
+
+def neighbours(plan: Plan, widths: Widths) -> tuple[Plan, ...]:
+    """Return the plans that differ from `plan` by one step of allowed widths in one group, narrower and
+    wider.
+    """
+    near = []
+    for name, width in plan.kept.items():
+        allowed = widths[name]
+        if width not in allowed:
+            raise ValueError(f"group {name}: width {width} is not among the allowed {allowed}")
+        place = allowed.index(width)
+        for other in (place - 1, place + 1):
+            if 0 <= other < len(allowed):
+                near.append(Plan(kept={**plan.kept, name: allowed[other]}))
+    return tuple(near)

@@ -1,0 +1,221 @@
+"""The planner against brute force, and at the size it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from host.search.network import Group, Layer, LayerKind, Network, Part, Plan
+from host.search.planner import Infeasible, neighbours, parameters, slowest_within, solve, uniform
+from host.search.program import coupled
+from host.search.solution import Price, total
+
+
+def random_problem(
+    seed: int, groups: int, options: int, joined: bool = True
+) -> tuple[Network, dict[str, tuple[int, ...]], dict[str, dict[int, float]]]:
+    """Return a network with every kind of coupling: chains, residual loops, depthwise, concatenations, a
+    head.
+    """
+    rng = np.random.default_rng(seed)
+    names = [f"g{index}" for index in range(groups)]
+    channels = {name: int(rng.integers(options, options + 3)) * 8 for name in names}
+    layers = []
+    for index in range(int(1.3 * groups)):
+        target = names[index % groups]
+        count = int(rng.choice([0, 1, 1, 1, 2, 3] if joined else [1]))
+        sources = [names[int(rng.integers(groups))] for _ in range(count)]
+        if index % 4 == 3:
+            kind, sources = LayerKind.DEPTHWISE, [target]
+        else:
+            kind = LayerKind.CONV if index % 2 else LayerKind.POINTWISE
+        output = None if index % 7 == 6 and kind is not LayerKind.DEPTHWISE else target
+        layers.append(
+            Layer(
+                name=f"l{index}",
+                kind=kind,
+                inputs=tuple(Part(group=name, features=int(rng.choice([1, 1, 4]))) for name in sources),
+                input_fixed=0 if sources else 3,
+                output_group=output,
+                output_channels=channels[target],
+                kernel=9 if kind is not LayerKind.POINTWISE else 1,
+                input_pixels=64,
+                output_pixels=64,
+                groups=channels[target] if kind is LayerKind.DEPTHWISE else 1,
+            )
+        )
+    network = Network(
+        layers=tuple(layers),
+        groups=tuple(Group(name=name, channels=channels[name], layers=()) for name in names),
+    )
+    widths = {name: (*tuple(range(8, channels[name], 8))[-(options - 1) :], channels[name]) for name in names}
+    losses = {
+        name: {width: float(rng.random() * (1 - width / channels[name])) for width in widths[name]}
+        for name in names
+    }
+    return network, widths, losses
+
+
+def bilinear(network: Network, seed: int) -> Price:
+    """Return a random price, bilinear in the two widths, that sums to 1 at the full plan."""
+    rng = np.random.default_rng(seed)
+    weights = {layer.name: rng.random(4) * (1, 0.1, 0.1, 0.01) for layer in network.layers}
+
+    def raw(layer: Layer, inward: int, outward: int) -> float:
+        return float(np.dot(weights[layer.name], (1, inward, outward, inward * outward)))
+
+    whole = total(network, raw, network.full_plan().kept)
+    return lambda layer, inward, outward: raw(layer, inward, outward) / whole
+
+
+def every_plan(network: Network, widths: dict[str, tuple[int, ...]]) -> list[Plan]:
+    names = [group.name for group in network.groups]
+    return [
+        Plan(kept=dict(zip(names, each, strict=True))) for each in product(*(widths[name] for name in names))
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.05, 1.0), sized=st.booleans())
+def test_solve_equals_brute_force(seed: int, share: float, sized: bool) -> None:
+    network, widths, losses = random_problem(seed, groups=4, options=3)
+    price = bilinear(network, seed)
+    plans = every_plan(network, widths)
+    ratios = [total(network, price, plan.kept) for plan in plans]
+    budget = min(ratios) + share * (max(ratios) - min(ratios))
+    limit = int(np.median([parameters(network, plan.kept) for plan in plans])) if sized else None
+    allowed = [
+        plan
+        for plan, ratio in zip(plans, ratios, strict=True)
+        if ratio <= budget and (limit is None or parameters(network, plan.kept) <= limit)
+    ]
+    best = min(
+        (sum(losses[name][width] for name, width in plan.kept.items()) for plan in allowed), default=None
+    )
+    if best is None:
+        with pytest.raises(Infeasible):
+            solve(network, widths, losses, price, latency_ratio=budget, max_parameters=limit)
+        return
+    found = solve(network, widths, losses, price, latency_ratio=budget, max_parameters=limit, gap=1e-9)
+    assert found.loss == pytest.approx(best, rel=1e-6, abs=1e-9)
+    assert found.predicted_ratio == pytest.approx(total(network, price, found.plan.kept))
+    assert found.predicted_ratio <= budget * (1 + 1e-6)
+    assert limit is None or parameters(network, found.plan.kept) <= limit
+    assert found.gap is not None
+    assert found.gap < 1e-5
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_any_price_of_pairs_is_exact(seed: int) -> None:
+    """Without concatenations the price may be any function of the two widths, a staircase included."""
+    network, widths, losses = random_problem(seed, groups=4, options=3, joined=False)
+    rng = np.random.default_rng(seed)
+    table: dict[tuple[str, int, int], float] = {}
+
+    def price(layer: Layer, inward: int, outward: int) -> float:
+        return table.setdefault((layer.name, inward, outward), float(rng.random()) / len(network.layers))
+
+    plans = every_plan(network, widths)
+    ratios = [total(network, price, plan.kept) for plan in plans]
+    budget = float(np.quantile(ratios, 0.3))
+    best = min(
+        sum(losses[name][width] for name, width in plan.kept.items())
+        for plan, ratio in zip(plans, ratios, strict=True)
+        if ratio <= budget
+    )
+    assert solve(network, widths, losses, price, latency_ratio=budget, gap=1e-9).loss == pytest.approx(best)
+    nearest = slowest_within(network, widths, price, latency_ratio=budget, gap=1e-9)
+    assert nearest.predicted_ratio == pytest.approx(max(r for r in ratios if r <= budget), rel=1e-5)
+
+
+def test_infeasible_carries_the_fastest_plan() -> None:
+    network, widths, losses = random_problem(3, groups=4, options=3, joined=False)
+
+    # On this device the widest is the fastest: the narrowest plan must not be mistaken for it.
+    def price(_: Layer, inward: int, outward: int) -> float:
+        return 1.0 / (inward + outward)
+
+    ratios = {plan.key(): total(network, price, plan.kept) for plan in every_plan(network, widths)}
+    with pytest.raises(Infeasible, match="choose a target of at least") as caught:
+        solve(network, widths, losses, price, latency_ratio=min(ratios.values()) * 0.99)
+    assert caught.value.fastest_ratio == pytest.approx(min(ratios.values()), rel=1e-5)
+    assert ratios[caught.value.fastest_plan.key()] == pytest.approx(min(ratios.values()), rel=1e-5)
+    with pytest.raises(Infeasible, match="parameters"):
+        solve(network, widths, losses, price, latency_ratio=9.0, max_parameters=1)
+
+
+def test_at_least_uses_the_budget_when_losses_leave_it_open() -> None:
+    network, widths, losses = random_problem(5, groups=4, options=4)
+    price = bilinear(network, 5)
+    flat = {name: dict.fromkeys(table, 0.0) for name, table in losses.items()}
+    found = solve(network, widths, flat, price, latency_ratio=0.8, at_least=0.76)
+    assert 0.76 <= found.predicted_ratio <= 0.8
+    narrow = slowest_within(network, widths, price, latency_ratio=0.8, gap=1e-9).predicted_ratio
+    dropped = solve(network, widths, losses, price, latency_ratio=0.8, at_least=narrow + 1e-5)
+    assert dropped.loss == pytest.approx(
+        solve(network, widths, losses, price, latency_ratio=0.8).loss, rel=2e-3
+    )
+
+
+def test_solves_sixty_groups_of_eight_widths_to_the_stated_gap(make_mobile: Callable[..., Network]) -> None:
+    network = make_mobile(40)
+    assert len(network.groups) >= 60
+    assert len(coupled(network)) >= 60
+    widths = {
+        group.name: tuple(sorted({max(1, group.channels * step // 8) for step in range(1, 9)}))
+        for group in network.groups
+    }
+    rng = np.random.default_rng(0)
+    losses = {
+        group.name: {w: float(rng.random() * (1 - w / group.channels) ** 2) for w in widths[group.name]}
+        for group in network.groups
+    }
+    price = bilinear(network, 1)
+    found = solve(network, widths, losses, price, latency_ratio=0.5, gap=2e-3, time_limit_s=60)
+    assert found.gap is not None
+    assert found.gap <= 2e-3
+    assert found.predicted_ratio <= 0.5 * (1 + 1e-6)
+    assert found.loss is not None
+    rival = uniform(network, widths, price, found.predicted_ratio, losses)
+    assert rival.loss is not None
+    assert found.loss * (1 - found.gap) <= rival.loss
+
+
+def test_uniform_is_the_widest_that_fits() -> None:
+    network, widths, losses = random_problem(8, groups=5, options=4)
+    price = bilinear(network, 8)
+    fit = uniform(network, widths, price, 0.6, losses)
+    assert fit.predicted_ratio <= 0.6
+    assert fit.predicted_ratio == pytest.approx(total(network, price, fit.plan.kept))
+    assert fit.loss == pytest.approx(sum(losses[name][width] for name, width in fit.plan.kept.items()))
+    wider = uniform(network, widths, price, 0.7).plan
+    assert all(wider.kept[name] >= width for name, width in fit.plan.kept.items())
+    assert uniform(network, widths, price, 1.0).plan == network.full_plan()
+    with pytest.raises(Infeasible) as caught:
+        uniform(network, widths, price, 0.01)
+    assert caught.value.fastest_plan.kept == {name: allowed[0] for name, allowed in widths.items()}
+
+
+def test_neighbours_are_one_step_apart() -> None:
+    near = neighbours(Plan(kept={"a": 8, "b": 24}), {"a": (8, 16), "b": (8, 24, 32)})
+    assert [plan.kept for plan in near] == [{"a": 16, "b": 24}, {"a": 8, "b": 8}, {"a": 8, "b": 32}]
+    with pytest.raises(ValueError, match="not among the allowed"):
+        neighbours(Plan(kept={"a": 9}), {"a": (8, 16)})
+
+
+def test_bad_losses_and_widths_are_named() -> None:
+    network, widths, losses = random_problem(1, groups=4, options=3)
+    price = bilinear(network, 1)
+    with pytest.raises(ValueError, match="no loss for group g2 at width"):
+        solve(network, widths, {**losses, "g2": {}}, price, latency_ratio=0.5)
+    bad = {**losses, "g1": dict.fromkeys(losses["g1"], float("nan"))}
+    with pytest.raises(ValueError, match="group g1"):
+        solve(network, widths, bad, price, latency_ratio=0.5)
+    with pytest.raises(ValueError, match="group g0"):
+        solve(network, {**widths, "g0": (16, 8)}, losses, price, latency_ratio=0.5)
