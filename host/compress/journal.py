@@ -1,0 +1,77 @@
+"""What a compression has already done, so that a run that was stopped goes on where it was and repeats no measurement."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from device_agent.contract.errors import StableError
+
+
+class JournalMismatch(StableError):
+    """The folder holds a run with other options."""
+
+
+class Journal:
+    """Finished steps by key in `journal.jsonl`, each a JSON value; a line counts once it is complete and synced.
+
+    The first line holds the options. A folder with other options is refused, since its steps answer other questions.
+    """
+
+    def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._path = folder / "journal.jsonl"
+        self._steps: dict[str, Any] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        found = self._read()
+        wanted = json.loads(json.dumps(dict(options)))
+        if found is None:
+            self._append({"options": wanted})
+        elif found != wanted:
+            names = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+            raise JournalMismatch(
+                f"{folder} holds a compression with other options ({', '.join(names)}); name another --out, or remove the folder"
+            )
+
+    def once(self, key: str, step: Callable[[], Any]) -> Any:
+        """Return the recorded value of `key`, or run `step`, record its JSON value and return that."""
+        if key not in self._steps:
+            value = json.loads(json.dumps(step()))
+            self._append({"key": key, "value": value})
+            self._steps[key] = value
+        return self._steps[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._steps
+
+    def _read(self) -> dict[str, Any] | None:
+        """Load complete lines and cut off a torn last one; return the options, None for a new journal."""
+        if not self._path.exists():
+            return None
+        options: dict[str, Any] | None = None
+        complete = 0
+        data = self._path.read_bytes()
+        for line in data.splitlines(keepends=True):
+            try:
+                entry = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                entry = None
+            if entry is None:
+                break
+            complete += len(line)
+            if "options" in entry:
+                options = entry["options"]
+            else:
+                self._steps[entry["key"]] = entry["value"]
+        if complete < len(data):
+            os.truncate(self._path, complete)
+        return options
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        with self._path.open("ab") as file:
+            file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())

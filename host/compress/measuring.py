@@ -1,0 +1,155 @@
+"""The device as a compression uses it: exported variants in, latencies, ratios to the baseline and node times out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from device_agent.contract.errors import RuntimeUnavailable
+from device_agent.contract.measurement import Measurement, MeasureEvent
+from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.contract.statistics import PairedRatio, paired_ratio
+from host.compress.nodes import assign_nodes
+
+if TYPE_CHECKING:
+    from host.compress.nodes import ExportedModel
+    from host.fleet.devices import Device
+    from host.results.store import ResultStore
+
+#: Half-width of the ratio's interval at which a pair counts as known.
+PRECISION = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A candidate against the baseline in the same turns. Node times are by layer name, as fractions of the baseline's sum."""
+
+    ratio: PairedRatio
+    measurement: Measurement
+    nodes: Mapping[str, float] | None
+    other: float | None
+
+
+class Measuring:
+    """Measures exported models on one device under one set of settings, and keeps every measurement in the store."""
+
+    def __init__(
+        self,
+        device: Device,
+        settings: Settings,
+        store: ResultStore | None,
+        *,
+        on_event: Callable[[MeasureEvent], None] | None = None,
+    ) -> None:
+        self.device = device
+        self.settings = settings
+        self.store = store
+        self.device_ns = 0
+        self._on_event = on_event
+
+    def push(self, path: Path, name: str) -> str:
+        """Bring a file to the device and return its hash; a file that is there already moves no bytes."""
+        return self.device.client.push(path, name=name).artifact.sha256
+
+    def alone(self, model: ExportedModel, name: str) -> Measurement:
+        """Measure one model in a worker of its own: the one way to learn its peak memory."""
+        sha256 = self.push(model.path, name)
+        return self._measure((sha256,), Stopping(min_time_s=2.0, max_time_s=10.0), names=(name,))
+
+    def compare(
+        self,
+        baseline: ExportedModel,
+        candidate: ExportedModel,
+        name: str,
+        *,
+        time_s: float = 1.0,
+        longest_s: float = 8.0,
+        profile: bool = False,
+    ) -> Comparison:
+        """Measure `candidate` in turns with `baseline`, longer while the interval of the ratio is wider than PRECISION."""
+        hashes = (self.push(baseline.path, "baseline"), self.push(candidate.path, name))
+        names = ("baseline", name)
+        while True:
+            stopping = Stopping(warmup_time_s=0.2, min_time_s=time_s, max_time_s=time_s, precision=None)
+            measurement = self._measure(hashes, stopping, names=names, profile=profile)
+            ratio = paired_ratio(measurement)
+            if time_s >= longest_s or half_width(ratio) <= PRECISION:
+                break
+            time_s = min(time_s * 2.5, longest_s)
+        nodes, other = _node_shares(measurement, baseline, candidate) if profile else (None, None)
+        return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other)
+
+    def layers(self, paths: Sequence[Path], names: Sequence[str], *, time_s: float) -> list[PairedRatio]:
+        """Measure several files in balanced turns; return the ratio of each to the first (the first's own is left out)."""
+        hashes = tuple(self.push(path, name) for path, name in zip(paths, names, strict=True))
+        stopping = Stopping(
+            warmup_runs=3,
+            warmup_time_s=0.05,
+            min_runs=10,
+            min_time_s=time_s,
+            max_time_s=time_s,
+            precision=None,
+        )
+        measurement = self._measure(hashes, stopping, names=names, keep=False)
+        return [paired_ratio(measurement, 0, index) for index in range(1, len(paths))]
+
+    def outputs(self, model: ExportedModel, images: np.ndarray) -> np.ndarray:
+        """Run `images` (N, C, H, W) one by one on the device; return the first outputs stacked, (N, classes)."""
+        sha256 = self.push(model.path, model.path.stem)
+        batches: Iterable[Mapping[str, np.ndarray]] = ({model.input_name: image[None]} for image in images)
+        replies = self.device.client.infer(sha256, self.settings, batches)
+        return np.concatenate([reply[model.output_name] for reply in replies])
+
+    def _measure(
+        self,
+        hashes: tuple[str, ...],
+        stopping: Stopping,
+        *,
+        names: Sequence[str],
+        profile: bool = False,
+        keep: bool = True,
+    ) -> Measurement:
+        request = MeasureRequest(artifacts=hashes, settings=self.settings, stopping=stopping, profile_nodes=profile)
+        measurement = self.device.client.measure(request, on_event=self._on_event)
+        self.device_ns += measurement.result.device_time_ns
+        if self.store is not None and keep:
+            self.store.add_measurement(measurement, device=self.device.info, artifact_names=tuple(names))
+        return measurement
+
+
+def half_width(ratio: PairedRatio) -> float:
+    """Return half the interval's width over the ratio; infinite without an interval."""
+    if ratio.low is None or ratio.high is None:
+        return math.inf
+    return (ratio.high - ratio.low) / (2 * ratio.ratio)
+
+
+def settings_for(device: Device, *, threads: int | None, provider: str | None) -> Settings:
+    """Return the settings of a compression on `device`; it must have ONNX Runtime, through which variants are exported."""
+    found = {runtime.name: runtime for runtime in device.info.runtimes}
+    runtime = found.get("onnxruntime")
+    if runtime is None or runtime.unavailable is not None:
+        reason = runtime.unavailable if runtime is not None else "the agent does not know it"
+        raise RuntimeUnavailable(
+            f"device {device.name!r} cannot run ONNX Runtime ({reason}); compression measures ONNX variants: install it on the "
+            "board with pip install 'boardfit[onnxruntime]' and restart the agent"
+        )
+    return Settings(runtime="onnxruntime", threads=threads or device.info.default_threads, provider=provider)
+
+
+def _node_shares(
+    measurement: Measurement, baseline: ExportedModel, candidate: ExportedModel
+) -> tuple[Mapping[str, float] | None, float | None]:
+    """Return the candidate's node times as fractions of the baseline's sum in the same window: common drift cancels."""
+    ours, theirs = measurement.result.artifacts[1].nodes, measurement.result.artifacts[0].nodes
+    if ours is None or theirs is None:
+        return None, None
+    layers, other = assign_nodes(ours, candidate)
+    base_layers, base_other = assign_nodes(theirs, baseline)
+    total = sum(base_layers.values()) + base_other
+    return {name: time / total for name, time in layers.items()}, other / total

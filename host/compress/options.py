@@ -1,0 +1,107 @@
+"""What the user asks of a compression."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from device_agent.contract.errors import InvalidRequest
+
+METHODS = ("latency", "uniform")
+
+#: Met means a paired ratio at or under the target; corrections go on until it lies in this share of the target.
+WINDOW = (0.97, 1.0)
+
+#: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
+ONE_SHOT_RATIO = 1 / 1.5
+
+#: An exported graph without its weights takes about this much: nodes, names and shapes (41 kB for MobileNetV2).
+GRAPH_BYTES = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTarget:
+    """Either a ratio to the baseline's latency or a latency in nanoseconds."""
+
+    ratio: float | None = None
+    latency_ns: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.ratio is None) == (self.latency_ns is None):
+            raise InvalidRequest("a latency target is either a ratio (0.5x) or a time (30ms)")
+        if self.ratio is not None and not 0 < self.ratio < 1:
+            raise InvalidRequest(
+                f"target ratio {self.ratio:g}x is not between 0 and 1: it is a share of the baseline's latency"
+            )
+        if self.latency_ns is not None and self.latency_ns <= 0:
+            raise InvalidRequest(f"target latency {self.latency_ns:g} ns is not positive")
+
+    def of(self, baseline_ns: float) -> float:
+        """Return the target as a ratio to the baseline's p50 latency."""
+        if self.ratio is not None:
+            return self.ratio
+        assert self.latency_ns is not None
+        return self.latency_ns / baseline_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressOptions:
+    """Every field changes the result; together they identify a run (see `identity`).
+
+    `epochs` is the fine-tuning budget over all rounds; `rounds` None lets the target decide; `probes` is the number of variants
+    that the latency model is learned from; accuracies are fractions, sizes bytes.
+    """
+
+    model: str
+    data: str
+    target: LatencyTarget
+    checkpoint: str | None = None
+    method: str = "latency"
+    criterion: str = "taylor"
+    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 0.02
+    rounds: int | None = None
+    probes: int = 6
+    threads: int | None = None
+    provider: str | None = None
+    max_size_bytes: int | None = None
+    max_memory_bytes: int | None = None
+    max_accuracy_drop: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InvalidRequest(f"method {self.method!r} is not one of {', '.join(METHODS)}")
+        for name in ("epochs", "batch_size", "probes"):
+            if getattr(self, name) < 1:
+                raise InvalidRequest(f"{name}={getattr(self, name)} must be at least 1")
+        if self.rounds is not None and not 1 <= self.rounds <= self.epochs:
+            raise InvalidRequest(
+                f"rounds={self.rounds} must lie between 1 and epochs={self.epochs}: each round is fine-tuned"
+            )
+        if not 0 < self.learning_rate < 10:
+            raise InvalidRequest(f"learning_rate={self.learning_rate} is not between 0 and 10")
+        for name in ("max_size_bytes", "max_memory_bytes", "max_accuracy_drop"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise InvalidRequest(f"{name}={value} must not be negative")
+
+    def rounds_for(self, ratio: float) -> int:
+        """Return how many rounds a cut to `ratio` of the latency takes: steps of about 1.5x each, at most one per epoch."""
+        if self.rounds is not None:
+            return self.rounds
+        rounds = 1
+        while ratio < ONE_SHOT_RATIO**rounds - 1e-9 and rounds < self.epochs:
+            rounds += 1
+        return rounds
+
+    @property
+    def max_parameters(self) -> int | None:
+        """The size budget as float32 parameters, with room for the file's graph and names."""
+        return None if self.max_size_bytes is None else max(0, self.max_size_bytes - GRAPH_BYTES) // 4
+
+    def identity(self) -> dict[str, Any]:
+        """Return all fields as JSON values: a run is resumed only under the same ones."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,266 @@
+"""`host compress` without the command line: measure, learn what widths cost, then rounds of planning, checking and fine-tuning."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from device_agent.contract.errors import StableError
+from host.compress.counting import count_macs, count_parameters
+from host.compress.evaluation import evaluate
+from host.compress.measuring import Measuring
+from host.compress.nodes import ExportedModel
+from host.compress.observer import Observer
+from host.compress.options import WINDOW, CompressOptions
+from host.compress.record import header, latency_ns, measured, plan_of, side, unmet
+from host.compress.rounds import Candidate, Chooser, Round, fine_tune
+from host.compress.session import Session, State
+from host.compress.subject import Subject
+from host.compress.surgery import save_compressed
+from host.compress.verify import OutputCheck, check_outputs
+from host.search.latency import LatencyModel
+from host.search.planner import Infeasible, round_budgets
+
+#: Between rounds nothing has to be met exactly, so one measurement is enough.
+LOOSE_WINDOW = (0.9, 1.1)
+#: Corrections after fine-tuning, where the final measurement lies outside the window.
+MOST_CORRECTIONS = 2
+VERIFIED_IMAGES = 32
+
+
+class OutputsDiffer(StableError):
+    """The device computes something else than PyTorch does."""
+
+
+def compress(
+    options: CompressOptions,
+    subject: Subject,
+    measuring: Measuring,
+    *,
+    out: Path,
+    observer: Observer | None = None,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Compress `subject` for the device of `measuring`; write the results to `out` and return the record (docs/json-schema.md).
+
+    The record says whether the target was met and, if not, why; a target that no allowed plan reaches raises Infeasible. With
+    `dry_run` the first round's plan is measured on the device and nothing is trained. Raises the contract's errors,
+    ModelNotPrunable, TrainingError, OutputsDiffer, JournalMismatch.
+    """
+    session = Session(options, subject, measuring, out, observer or Observer())
+    session.observer.stage("measuring the baseline on the device")
+    baseline = session.once("baseline", lambda: measured(measuring.alone(session.baseline, options.model)))
+    _verify(session, session.original, session.baseline)
+    target = options.target.of(baseline["latency_ns"]["p50"])
+    if target >= 1:
+        raise StableError(
+            f"the baseline already takes {baseline['latency_ns']['p50'] / 1e6:.3f} ms on {measuring.device.name}, and the target "
+            f"is {target * baseline['latency_ns']['p50'] / 1e6:.3f} ms: there is nothing to compress for"
+        )
+    widths, granularity = session.widths()
+    model = session.learn(widths, granularity, baseline["latency_ns"]["p50"])
+    state, rounds = session.start(), options.rounds_for(target)
+    if dry_run:
+        wanted = Round(name="dry run", ratio=target, window=WINDOW, tries=6, epochs=0)
+        candidate = _best(Chooser(session, state, wanted, model, widths).candidates(_methods(options)), wanted)
+        return {
+            **header(session),
+            "baseline": baseline,
+            **_planned(session, target, candidate),
+            "met": None,
+            "result": None,
+        }
+    budgets, epochs = round_budgets(target, rounds), split_epochs(options.epochs, rounds)
+    for number, (budget, share) in enumerate(zip(budgets, epochs, strict=True), 1):
+        last = number == rounds
+        wanted = Round(
+            name=f"round {number} of {rounds}",
+            ratio=budget,
+            window=WINDOW if last else LOOSE_WINDOW,
+            tries=6 if last else 1,
+            epochs=share,
+        )
+        before = state
+        candidate, model = _round(session, state, wanted, model, widths)
+        state = candidate.state
+    final, comparison = _compare(session, state, "final")
+    for number in range(1, MOST_CORRECTIONS + 1):
+        ratio = comparison["latency_ratio"] / target
+        too_slow = ratio > WINDOW[1]
+        if not too_slow and (ratio >= WINDOW[0] or candidate.found.reason is not None):
+            break
+        # Too slow: cut a little more from what was just trained. Too fast: from the last round's start, with more channels.
+        wanted = dataclasses.replace(
+            wanted,
+            name=f"correction {number}",
+            ratio=target * candidate.found.best.ratio / comparison["latency_ratio"],
+            epochs=max(1, epochs[-1] // 4) if too_slow else epochs[-1],
+        )
+        try:
+            candidate, model = _round(session, state if too_slow else before, wanted, model, widths)
+        except Infeasible as error:
+            candidate = dataclasses.replace(candidate, found=dataclasses.replace(candidate.found, reason=str(error)))
+            break
+        state = candidate.state
+        final, comparison = _compare(session, state, f"final {number}")
+    return _finish(session, baseline, target, model, candidate, final, comparison)
+
+
+def split_epochs(epochs: int, rounds: int) -> list[int]:
+    """Return the fine-tuning epochs of each round: the last gets half of all, and what does not divide."""
+    if rounds == 1:
+        return [epochs]
+    each = max(1, epochs // 2 // (rounds - 1))
+    return [each] * (rounds - 1) + [max(1, epochs - each * (rounds - 1))]
+
+
+def _methods(options: CompressOptions) -> tuple[str, ...]:
+    return ("latency", "uniform") if options.method == "latency" else (options.method,)
+
+
+def _best(candidates: Sequence[Candidate], wanted: Round) -> Candidate:
+    """Return the most accurate of the candidates that reach the ratio; the fastest where none does."""
+    reached = [each for each in candidates if each.found.best.ratio <= wanted.window[1] * wanted.ratio]
+    if not reached:
+        return min(candidates, key=lambda each: each.found.best.ratio)
+    return max(reached, key=lambda each: each.accuracy)
+
+
+def _round(
+    session: Session, start: State, wanted: Round, model: LatencyModel, widths: Mapping[str, tuple[int, ...]]
+) -> tuple[Candidate, LatencyModel]:
+    """Choose, fine-tune and keep the weights; return the candidate with its trained state, and what was learned of latency."""
+    chooser = Chooser(session, start, wanted, model, widths)
+    candidate = _best(chooser.candidates(_methods(session.options)), wanted)
+    session.observer.note(
+        f"taken: the {candidate.method} plan, {candidate.found.best.ratio:.3f}x of the baseline's latency"
+    )
+    return dataclasses.replace(candidate, state=fine_tune(session, candidate.state, wanted)), chooser.updated_model()
+
+
+def _compare(session: Session, state: State, key: str) -> tuple[ExportedModel, dict[str, Any]]:
+    """Export the trained module, check its outputs on the device, and measure it in turns with the baseline, at length."""
+    session.observer.stage("measuring the result on the device, in turns with the baseline")
+    final = session.export(state.module, "model")
+
+    def measure() -> dict[str, Any]:
+        check = _verify(session, state.module, final)
+        found = session.measuring.compare(session.baseline, final, session.options.model, time_s=3.0, longest_s=20.0)
+        alone = measured(session.measuring.alone(final, session.options.model))
+        return {
+            "latency_ratio": found.ratio.ratio,
+            "latency_ratio_interval": None if found.ratio.low is None else [found.ratio.low, found.ratio.high],
+            "baseline_latency_ns": latency_ns(found.measurement.latencies_ns(0)),
+            "latency_ns": latency_ns(found.measurement.latencies_ns(1)),
+            "peak_memory_bytes": alone["peak_memory_bytes"],
+            "verdict": alone["verdict"],
+            "check": dataclasses.asdict(check),
+        }
+
+    return final, session.once(f"{key} {final.sha256[:8]}", measure)
+
+
+def _verify(session: Session, module: nn.Module, exported: ExportedModel) -> OutputCheck:
+    """Compare the device's outputs with PyTorch's on validation images."""
+    images = session.subject.data.validation.images[:VERIFIED_IMAGES]
+    with torch.no_grad():
+        reference = module(torch.from_numpy(images)).numpy()
+    check = check_outputs(reference, session.measuring.outputs(exported, images))
+    if not check.ok:
+        raise OutputsDiffer(
+            f"{exported.path.name} computes something else on {session.measuring.device.name} than in PyTorch: outputs differ by "
+            f"{check.max_error:.3g} at most, top-1 agrees for {check.top1_agreement:.1%} of {len(images)} images. The runtime or the "
+            "export is at fault: try another version of the runtime, and report it with the file"
+        )
+    return check
+
+
+def _planned(session: Session, target: float, candidate: Candidate) -> dict[str, Any]:
+    """Return the target and the plan with what was predicted and measured of it before training."""
+    return {
+        "target": {"latency_ratio": target, "latency_ns": session.options.target.latency_ns},
+        "reason": candidate.found.reason,
+        "chosen": candidate.method,
+        "predicted_ratio": candidate.predicted,
+        "measured_ratio": candidate.found.best.ratio,
+        "device_seconds": session.measuring.device_ns / 1e9,
+        "plan": plan_of(session.network, candidate.state.plan),
+        "left_alone": [dataclasses.asdict(each) for each in session.network.left_alone],
+    }
+
+
+def _finish(
+    session: Session,
+    baseline: Mapping[str, Any],
+    target: float,
+    model: LatencyModel,
+    candidate: Candidate,
+    final: ExportedModel,
+    comparison: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Touch the test images for the first and only time, write checkpoint and record, and return the record."""
+    session.observer.stage("evaluating on the test images")
+    shape, test = session.subject.model.input_shape, session.subject.data.test
+    sides = {}
+    for name, module, exported, latency, memory in (
+        (
+            "baseline",
+            session.original,
+            session.baseline,
+            comparison["baseline_latency_ns"],
+            baseline["peak_memory_bytes"],
+        ),
+        ("result", candidate.state.module, final, comparison["latency_ns"], comparison["peak_memory_bytes"]),
+    ):
+        sides[name] = side(
+            evaluate(module, test.images, test.labels),
+            latency,
+            count_macs(module, shape),
+            count_parameters(module),
+            exported.path,
+            memory,
+        )
+    ratio = comparison["latency_ratio"]
+    sides["result"]["latency_ratio"] = ratio
+    sides["result"]["latency_ratio_interval"] = comparison["latency_ratio_interval"]
+    sides["baseline"]["verdict"], sides["result"]["verdict"] = baseline["verdict"], comparison["verdict"]
+    problems = unmet(session, sides, ratio, target, candidate.found.reason)
+    checkpoint = session.out / "model.pt"
+    record = {
+        **header(session),
+        **sides,
+        **_planned(session, target, candidate),
+        "met": not problems,
+        "reason": "; ".join(problems) or (candidate.found.reason if ratio < WINDOW[0] * target else None),
+        "output_check": comparison["check"],
+        "latency_model_error": None if (error := model.held_out_error()) is None else dataclasses.asdict(error),
+        "artifacts": {
+            "onnx": str(final.path),
+            "checkpoint": str(checkpoint),
+            "record": str(session.out / "record.json"),
+        },
+    }
+    options = session.options
+    save_compressed(
+        candidate.state.module,
+        checkpoint,
+        kept=candidate.state.kept,
+        architecture=options.model,
+        arguments=session.subject.model.arguments,
+        metadata={"data": options.data, "test_accuracy": sides["result"]["accuracy"], "latency_ratio": ratio},
+    )
+    write_json(session.out / "record.json", record)
+    return record
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one step: a reader sees the old one or the new one."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    partial.replace(path)

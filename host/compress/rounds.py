@@ -1,0 +1,213 @@
+"""One round of a compression: choose channels under a latency budget, check on the device, fine-tune."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from host.compress.cuts import PrunableNetwork
+from host.compress.evaluation import evaluate, recalibrate_batch_norm
+from host.compress.groups import analyse
+from host.compress.importance import scores
+from host.compress.recipe import Distillation, Recipe
+from host.compress.sensitivity import measure_losses
+from host.compress.session import Session, State
+from host.compress.surgery import channels_to_keep, prune
+from host.compress.training import EpochRecord, train
+from host.search.latency import LatencyModel
+from host.search.meeting import Found, Tried, find_plan
+from host.search.network import Plan
+from host.search.planner import Infeasible, parameters, solve, uniform
+from host.search.probe import Probe
+
+CALIBRATION_IMAGES = 512
+RECALIBRATION_BATCHES = 4
+#: A solution uses at least this share of its budget where one does: equal losses leave it open otherwise.
+LEAST_USE = 0.985
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What a round has to reach: a ratio to the baseline's latency, within `window` (shares of it), in `tries` measurements."""
+
+    name: str
+    ratio: float
+    window: tuple[float, float]
+    tries: int
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A plan that the device has measured, cut from the round's start and not trained yet.
+
+    `accuracy` is on validation data with batch norm recalibrated; `predicted` the latency model's ratio before the measurement.
+    """
+
+    method: str
+    found: Found
+    predicted: float
+    state: State
+    accuracy: float
+
+
+class Chooser:
+    """The choices of one round, all cut from `start`. Channels are counted in the original's coordinates by `State.kept`."""
+
+    def __init__(
+        self,
+        session: Session,
+        start: State,
+        wanted: Round,
+        model: LatencyModel,
+        widths: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        self.session, self.start, self.wanted, self.model = session, start, wanted, model
+        self.measured: list[Probe] = []
+        self.current: PrunableNetwork = analyse(start.module, session.example)
+        self.widths = {
+            group.name: (*(w for w in widths[group.name] if w < group.channels), group.channels)
+            for group in self.current.network.groups
+        }
+        batches = self._calibration()
+        criterion = session.options.criterion
+        self.scores: Mapping[str, Tensor] = scores(self.current, start.module, criterion, batches=batches)
+        session.observer.stage(f"{wanted.name}: what each width would cost in accuracy")
+        stored = session.once(f"{wanted.name} losses", lambda: self._losses(batches))
+        self.losses = {name: {int(w): loss for w, loss in by_width.items()} for name, by_width in stored.items()}
+
+    def candidates(self, methods: Sequence[str]) -> list[Candidate]:
+        """Return one measured candidate per method that has a plan; Infeasible only if none has."""
+        found, failures = [], []
+        for method in methods:
+            self.session.observer.stage(f"{self.wanted.name}: {_TITLES[method]}, checked on the device")
+            try:
+                found.append(self._candidate(method))
+            except Infeasible as error:
+                failures.append(error)
+        if not found:
+            raise failures[0]
+        return found
+
+    def updated_model(self) -> LatencyModel:
+        """Return the latency model after all that this round measured."""
+        model = self.model
+        for probe in self.measured:
+            model = model.updated(probe)
+        return model
+
+    def _candidate(self, method: str) -> Candidate:
+        wanted, session = self.wanted, self.session
+
+        def propose(budget: float) -> Plan:
+            return self._solve(method, budget)
+
+        def measure(plan: Plan) -> Tried:
+            digest = hashlib.sha256(repr(plan.key()).encode()).hexdigest()[:8]
+            probe = session.probe(f"{wanted.name} {method} {digest}", plan, lambda: self._cut(plan))
+            self.measured.append(probe)
+            predicted = self.model.predict(plan).ratio
+            session.observer.note(f"predicted {predicted:.3f}x, measured {probe.ratio:.3f}x of the baseline's latency")
+            return Tried(plan=plan, ratio=probe.ratio, low=probe.ratio_low, high=probe.ratio_high)
+
+        found = find_plan(propose, measure, target=wanted.ratio, window=wanted.window, tries=wanted.tries)
+        plan = found.best.plan
+        module = self._cut(plan)
+        data = session.subject.data
+        recalibrate_batch_norm(module, data.train.images, RECALIBRATION_BATCHES)
+        accuracy = evaluate(module, data.validation.images, data.validation.labels).accuracy
+        session.observer.note(f"validation accuracy before fine-tuning {accuracy:.1%}")
+        kept = {
+            name: tuple(self.start.kept[name][index] for index in indices)
+            for name, indices in channels_to_keep(self.current, self.scores, plan).items()
+        }
+        return Candidate(
+            method=method,
+            found=found,
+            predicted=self.model.predict(plan).ratio,
+            state=State(module=module, plan=plan, kept=kept),
+            accuracy=accuracy,
+        )
+
+    def _solve(self, method: str, budget: float) -> Plan:
+        network, limit = self.session.network, self.session.options.max_parameters
+        if method == "uniform":
+            plan = uniform(network, self.widths, self.model, budget).plan
+            if limit is not None and parameters(network, plan.kept) > limit:
+                raise Infeasible(
+                    f"the uniform plan at {budget:.3f}x has more than the {limit} parameters of the size budget",
+                    fastest_ratio=budget,
+                    fastest_plan=plan,
+                )
+            return plan
+        return solve(
+            network,
+            self.widths,
+            self.losses,
+            self.model,
+            latency_ratio=budget,
+            at_least=budget * LEAST_USE,
+            max_parameters=limit,
+        ).plan
+
+    def _cut(self, plan: Plan) -> nn.Module:
+        return prune(self.current, self.start.module, channels_to_keep(self.current, self.scores, plan))
+
+    def _calibration(self) -> list[tuple[Tensor, Tensor]]:
+        train_split = self.session.subject.data.train
+        generator = torch.Generator().manual_seed(self.session.options.seed)
+        drawn = torch.randperm(len(train_split), generator=generator)[:CALIBRATION_IMAGES]
+        images, labels = torch.from_numpy(train_split.images), torch.from_numpy(train_split.labels)
+        return [(images[part], labels[part]) for part in drawn.split(128)]
+
+    def _losses(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        losses = measure_losses(
+            self.current,
+            self.start.module,
+            self.scores,
+            self.widths,
+            batches,
+            recalibrate=[images for images, _ in batches],
+            on_step=self.session.observer.step,
+        )
+        return {name: {str(width): loss for width, loss in by_width.items()} for name, by_width in losses.items()}
+
+
+_TITLES = {"latency": "the plan of least loss", "uniform": "the uniform plan"}
+
+
+def fine_tune(session: Session, state: State, wanted: Round) -> State:
+    """Train the state's module in place, the original as its teacher; resumes within a training that was cut."""
+    options, epochs = session.options, wanted.epochs
+    session.observer.stage(f"{wanted.name}: fine-tuning for {epochs} epoch{'s' if epochs > 1 else ''}")
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        label_smoothing=0.0,
+        warmup_epochs=0.5,
+        seed=options.seed,
+        distillation=Distillation(),
+    )
+
+    def on_epoch(record: EpochRecord) -> None:
+        session.observer.step(record.epoch, epochs)
+        session.observer.note(
+            f"epoch {record.epoch}: loss {record.train_loss:.3f}, validation accuracy {record.validation_accuracy:.1%}"
+        )
+
+    train(
+        state.module,
+        session.subject.data,
+        recipe,
+        teacher=session.original,
+        on_epoch=on_epoch,
+        state_file=session.out / f"{wanted.name.replace(' ', '-')}.training",
+        resume=True,
+    )
+    return state

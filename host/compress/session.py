@@ -1,0 +1,162 @@
+"""What all stages of a compression share: the original, its analysis, the journal, and probes on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from device_agent.contract.device import DeviceInfo
+from device_agent.contract.settings import Settings
+from host.compress.cuts import PrunableNetwork
+from host.compress.export import ExportedModel, export_onnx
+from host.compress.groups import ModelNotPrunable, analyse
+from host.compress.journal import Journal
+from host.compress.measuring import Measuring
+from host.compress.observer import Observer
+from host.compress.options import CompressOptions
+from host.compress.probing import find_granularity
+from host.compress.subject import Subject
+from host.compress.surgery import prune
+from host.search.granularity import Granularity, all_allowed_widths
+from host.search.latency import LatencyModel
+from host.search.network import Network, Plan
+from host.search.probe import Probe, probe_plans
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A network on its way. `kept` holds the original's channel indices by group, `plan` their counts."""
+
+    module: nn.Module
+    plan: Plan
+    kept: Mapping[str, tuple[int, ...]]
+
+
+class Session:
+    """Finished steps are in the journal in `out`; a run that was stopped goes on with the first unfinished one."""
+
+    def __init__(
+        self, options: CompressOptions, subject: Subject, measuring: Measuring, out: Path, observer: Observer
+    ) -> None:
+        self.options, self.subject, self.measuring, self.out, self.observer = options, subject, measuring, out, observer
+        info = measuring.device.info
+        runtime = next(each for each in info.runtimes if each.name == measuring.settings.runtime)
+        self._opset, self._ir = min(17, runtime.max_onnx_opset or 17), runtime.max_onnx_ir
+        self.journal = Journal(out, {**options.identity(), "environment": environment(info, measuring.settings)})
+        self.original = subject.model.module
+        self.example = torch.from_numpy(subject.data.train.images[:2].copy())
+        self.analysed: PrunableNetwork = analyse(self.original, self.example)
+        self.network: Network = self.analysed.network
+        if not self.network.groups:
+            reasons = "; ".join(f"{each.layer}: {each.reason}" for each in self.network.left_alone[:5])
+            raise ModelNotPrunable(f"{options.model} has no channels that can be removed ({reasons})")
+        self.baseline = self.export(self.original, "baseline")
+
+    def start(self) -> State:
+        """Return the original, with every channel."""
+        kept = {group.name: tuple(range(group.channels)) for group in self.network.groups}
+        return State(module=self.original, plan=self.network.full_plan(), kept=kept)
+
+    def export(self, module: nn.Module, name: str) -> ExportedModel:
+        """Export `module` as OUT/NAME.onnx, as the device's runtime takes it."""
+        return export_onnx(
+            module, self.subject.model.input_shape, self.out / f"{name}.onnx", opset=self._opset, ir_version=self._ir
+        )
+
+    def once(self, key: str, step: Callable[[], Any]) -> Any:
+        """Run a step, or return what the journal has of it; the device time that it took is part of the record."""
+
+        def timed() -> dict[str, Any]:
+            before = self.measuring.device_ns
+            value = step()
+            return {"value": value, "device_ns": self.measuring.device_ns - before}
+
+        if key in self.journal:
+            entry = self.journal.once(key, dict)
+            self.measuring.device_ns += entry["device_ns"]
+            return entry["value"]
+        return self.journal.once(key, timed)["value"]
+
+    def widths(self) -> tuple[dict[str, tuple[int, ...]], Granularity]:
+        """Ask the device which widths it runs fast; return those allowed by group."""
+        self.observer.stage("asking the device which widths it runs fast")
+        found = self.once(
+            "granularity", lambda: find_granularity(self.network, self.measuring, self.observer).to_dict()
+        )
+        granularity = Granularity.from_dict(found)
+        for line in granularity.summary():
+            self.observer.note(line)
+        return all_allowed_widths(self.network, granularity), granularity
+
+    def learn(
+        self, widths: Mapping[str, tuple[int, ...]], granularity: Granularity, baseline_ns: float
+    ) -> LatencyModel:
+        """Measure variants of the whole network, each in turns with the baseline, and fit what every width costs."""
+        self.observer.stage("learning what the device charges for every layer width")
+        plans = probe_plans(self.network, widths, self.options.probes, self.options.seed)
+        probes = []
+        for index, plan in enumerate(plans):
+            self.observer.step(index, len(plans))
+            # What a width costs does not depend on the weights, so the first channels stand for any.
+            kept = {name: range(count) for name, count in plan.kept.items()}
+            probes.append(
+                self.probe(f"probe {index}", plan, lambda kept=kept: prune(self.analysed, self.original, kept))
+            )
+        if not probes:
+            raise ModelNotPrunable(
+                f"no layer of {self.options.model} can be made narrower on this device: the widths that it runs fast "
+                "leave no choice below the full ones"
+            )
+        model = LatencyModel.fit(self.network, probes, baseline_ns, granularity)
+        error = model.held_out_error()
+        if error is not None:
+            self.observer.note(
+                f"latency model from {len(probes)} variants; each predicted from the others: "
+                f"{error.median:.1%} off in the median, {error.maximum:.1%} at most"
+            )
+        return model
+
+    def probe(self, key: str, plan: Plan, build: Callable[[], nn.Module]) -> Probe:
+        """Measure the module that `build` makes for `plan` in turns with the baseline."""
+
+        def measure() -> dict[str, Any]:
+            found = self.measuring.compare(self.baseline, self.export(build(), "variant"), key, profile=True)
+            return {
+                "kept": dict(plan.kept),
+                "ratio": found.ratio.ratio,
+                "low": found.ratio.low,
+                "high": found.ratio.high,
+                "nodes": found.nodes,
+                "other": found.other,
+            }
+
+        value = self.once(key, measure)
+        return Probe(
+            plan=Plan(kept=value["kept"]),
+            ratio=value["ratio"],
+            ratio_low=value["low"] or value["ratio"],
+            ratio_high=value["high"] or value["ratio"],
+            nodes=value["nodes"],
+            other=value["other"],
+        )
+
+
+def environment(info: DeviceInfo, settings: Settings) -> dict[str, Any]:
+    """Return what must be equal for times to be comparable: board, processor, runtime and settings."""
+    runtime = next(each for each in info.runtimes if each.name == settings.runtime)
+    return {
+        "board": info.board,
+        "cpu": info.cpu,
+        "architecture": info.architecture,
+        "governor": info.governor,
+        "runtime": runtime.name,
+        "runtime_version": runtime.version,
+        "provider": settings.provider,
+        "threads": settings.threads,
+        "precision": "float32",
+    }

@@ -1,0 +1,80 @@
+"""Meeting a latency: solve, measure on the device, correct the budget, until the measured ratio lies in the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from host.search.budgets import AIM, Try, correct
+from host.search.network import Plan
+from host.search.solution import Infeasible
+
+#: Proposals in all; those that repeat a measured plan cost no device time.
+MOST_PROPOSALS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A plan and its measured ratio to the baseline's latency, with the interval (None: too few blocks)."""
+
+    plan: Plan
+    ratio: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The best plan tried, and all of them. `reason` is None if `best` lies in the window, else it says why none does.
+
+    `best` is then the slowest at or under the target, or the fastest of all.
+    """
+
+    best: Tried
+    tried: tuple[Tried, ...]
+    reason: str | None
+
+
+def find_plan(
+    propose: Callable[[float], Plan],
+    measure: Callable[[Plan], Tried],
+    *,
+    target: float,
+    window: tuple[float, float],
+    tries: int = 6,
+) -> Found:
+    """Return a plan whose measured ratio lies in `window` (shares of `target`), after at most `tries` measurements.
+
+    `propose(budget)` solves for a predicted ratio of at most `budget`. It may raise Infeasible, which is passed on at the first
+    budget; later it ends the search, as a cut connection does not: errors of `measure` are the caller's.
+    """
+    low, high = window[0] * target, window[1] * target
+    measured: dict[tuple[tuple[str, int], ...], Tried] = {}
+    history: list[Try] = []
+    budget: float | None = AIM * target
+    reason = f"no plan measured within {window[0]:.2f} - {window[1]:.2f} of the target in {tries} tries"
+    for _ in range(MOST_PROPOSALS):
+        if budget is None:
+            break
+        try:
+            plan = propose(budget)
+        except Infeasible as error:
+            if not measured:
+                raise
+            reason = str(error)
+            break
+        key = plan.key()
+        if key not in measured:
+            if len(measured) == tries:
+                break
+            measured[key] = measure(plan)
+            if low <= measured[key].ratio <= high:
+                return Found(best=measured[key], tried=tuple(measured.values()), reason=None)
+        history.append(Try(budget=budget, measured=measured[key].ratio))
+        budget = correct(history, target)
+    else:
+        reason = "no other allowed width lies between the plans that were measured"
+    every = tuple(measured.values())
+    under = [each for each in every if each.ratio <= high]
+    best = max(under, key=lambda each: each.ratio) if under else min(every, key=lambda each: each.ratio)
+    return Found(best=best, tried=every, reason=f"{reason}; the nearest is at {best.ratio / target:.3f} of the target")
