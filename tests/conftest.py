@@ -1,0 +1,40 @@
+"""Fixtures for agent and host: a real agent process on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from running_agent import RunningAgent, start_agent
+
+StartAgent = Callable[..., RunningAgent]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartAgent]:
+    """Start agents as processes of their own; all of them are stopped after the test.
+
+    `start(store=DIR, arguments=(...), environment={...})` waits until the agent listens. Without a store it gets its own.
+    """
+    agents: list[RunningAgent] = []
+
+    def start_one(
+        *,
+        store: Path | None = None,
+        arguments: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
+    ) -> RunningAgent:
+        folder = store or tmp_path / f"store-{len(agents)}"
+        agents.append(start_agent(folder, arguments=arguments, environment=environment))
+        return agents[-1]
+
+    yield start_one
+    for agent in agents:
+        agent.stop()
+
+
+@pytest.fixture
+def agent(start: StartAgent) -> RunningAgent:
+    """A running agent with an empty store: `.address`, `.store`, `.process`, `.stop()`."""
+    return start()

@@ -1,0 +1,303 @@
+"""Every pair of conversions gives back what went in, and refuses what it does not know."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+from device_agent import codec
+from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
+from device_agent.contract.device import Channel, DeviceInfo, Quantity, RuntimeInfo
+from device_agent.contract.errors import InvalidRequest
+from device_agent.contract.lease import Lease
+from device_agent.contract.measurement import (
+    ArtifactResult,
+    MeasureResult,
+    NodeTime,
+    Phase,
+    Progress,
+    Reading,
+    ReadingBatch,
+    Run,
+    RunBatch,
+    RunKind,
+    Verdict,
+    VerdictCode,
+)
+from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.contract.transfer import HeldBytes, InferHeader, UploadHeader
+from device_agent.wire.v1 import agent_pb2 as pb
+
+# protobuf strings are UTF-8, which has no lone surrogates.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+u32 = st.integers(0, 2**32 - 1)
+u64 = st.integers(0, 2**64 - 1)
+i64 = st.integers(-(2**63), 2**63 - 1)
+floats = st.floats(allow_nan=False)
+hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
+formats = st.sampled_from(ArtifactFormat)
+
+
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+def several(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(strategy, max_size=4).map(tuple)
+
+
+artifacts = st.builds(Artifact, sha256=hashes, format=formats, size_bytes=st.integers(1, 2**64 - 1), name=texts)
+tensors = st.builds(Tensor, name=texts, dtype=texts, shape=several(u64), data=st.binary(max_size=64))
+channels = st.builds(Channel, name=texts, quantity=st.sampled_from(Quantity), site=texts, source=texts)
+runtimes = st.builds(
+    RuntimeInfo,
+    name=texts,
+    version=maybe(texts),
+    formats=several(formats),
+    providers=several(texts),
+    max_onnx_opset=maybe(u32),
+    max_onnx_ir=maybe(u32),
+    unavailable=maybe(texts),
+)
+devices = st.builds(
+    DeviceInfo,
+    device_id=texts,
+    agent_version=texts,
+    contract_version=u32,
+    profile=maybe(texts),
+    board=texts,
+    architecture=texts,
+    cpu=texts,
+    cores=u32,
+    memory_bytes=u64,
+    operating_system=texts,
+    kernel=texts,
+    python=texts,
+    governor=maybe(texts),
+    default_threads=u32,
+    runtimes=several(runtimes),
+    channels=several(channels),
+)
+run_settings = st.builds(
+    Settings,
+    runtime=texts,
+    threads=maybe(st.integers(1, 1024)),
+    provider=maybe(texts),
+    cpus=maybe(st.lists(st.integers(0, 63), min_size=1, max_size=4, unique=True).map(tuple)),
+)
+stoppings = st.builds(
+    lambda times, **rest: Stopping(min_time_s=min(times), max_time_s=max(times), **rest),
+    times=st.tuples(st.floats(0, 86400), st.floats(0, 86400)),
+    warmup_runs=st.integers(1, 2**32 - 1),
+    warmup_time_s=st.floats(0, 3600),
+    min_runs=st.integers(1, 2**32 - 1),
+    precision=maybe(st.floats(1e-6, 0.5)),
+)
+deadlines = maybe(st.floats(1e-3, 1e6))
+limits = maybe(st.integers(1, 2**64 - 1))
+requests = st.builds(
+    MeasureRequest,
+    artifacts=st.lists(hashes, min_size=1, max_size=3).map(tuple),
+    settings=run_settings,
+    stopping=stoppings,
+    turn_runs=st.integers(1, 10_000),
+    profile_nodes=st.booleans(),
+    seed=u64,
+    deadline_s=deadlines,
+    memory_limit_bytes=limits,
+)
+runs = st.builds(
+    Run,
+    artifact=u32,
+    kind=st.sampled_from(RunKind),
+    turn=u32,
+    start_ns=u64,
+    latency_ns=u64,
+    disturbed=st.booleans(),
+)
+run_batches = st.builds(RunBatch, runs=several(runs))
+readings = st.builds(Reading, channel=texts, time_ns=u64, value=floats)
+reading_batches = st.builds(ReadingBatch, readings=several(readings))
+progresses = st.builds(Progress, phase=st.sampled_from(Phase), fraction=floats, runs=u64)
+shapes = several(several(i64))
+nodes = st.builds(
+    NodeTime,
+    name=texts,
+    op_type=texts,
+    median_ns=floats,
+    share=floats,
+    runs=u32,
+    input_shapes=shapes,
+    output_shapes=shapes,
+)
+verdicts = st.builds(
+    Verdict,
+    code=st.sampled_from(VerdictCode),
+    value=maybe(floats),
+    unit=maybe(texts),
+    threshold=maybe(floats),
+    hint=maybe(texts),
+)
+artifact_results = st.builds(
+    ArtifactResult,
+    sha256=hashes,
+    load_ns=u64,
+    provider=texts,
+    provider_share=maybe(floats),
+    peak_memory_bytes=maybe(u64),
+    peak_rss_bytes=maybe(u64),
+    nodes=maybe(several(nodes)),
+    verdicts=several(verdicts),
+)
+results = st.builds(
+    MeasureResult,
+    runtime=texts,
+    runtime_version=texts,
+    threads=u32,
+    artifacts=several(artifact_results),
+    device_time_ns=u64,
+    steal_fraction=maybe(floats),
+)
+leases = st.builds(Lease, token=texts, holder=texts, reason=texts, remaining_s=floats)
+held = st.builds(HeldBytes, complete=st.booleans(), offset=u64)
+upload_headers = artifacts.flatmap(
+    lambda artifact: st.builds(
+        UploadHeader, artifact=st.just(artifact), offset=st.integers(0, artifact.size_bytes)
+    )
+)
+infer_headers = st.builds(
+    InferHeader, sha256=hashes, settings=run_settings, deadline_s=deadlines, memory_limit_bytes=limits
+)
+
+PAIRS = {
+    "artifact": artifacts,
+    "artifacts": several(artifacts),
+    "tensor": tensors,
+    "infer_inputs": several(tensors),
+    "infer_outputs": several(tensors),
+    "channel": channels,
+    "runtime_info": runtimes,
+    "device_info": devices,
+    "settings": run_settings,
+    "stopping": stoppings,
+    "runs": run_batches,
+    "readings": reading_batches,
+    "progress": progresses,
+    "node_time": nodes,
+    "verdict": verdicts,
+    "artifact_result": artifact_results,
+    "measure_result": results,
+    "event": progresses | run_batches | reading_batches | results,
+    "lease": leases,
+    "held_bytes": held,
+    "query_request": hashes,
+    "upload_chunk": st.binary(max_size=64),
+    "upload_response": artifacts,
+    "release_request": texts,
+}
+PAIRS_WITH_TOKEN = {
+    "measure_request": requests,
+    "upload_header": upload_headers,
+    "infer_header": infer_headers,
+    "delete_request": hashes,
+}
+
+
+def over_the_wire(message: Any) -> Any:
+    return type(message).FromString(message.SerializeToString())
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_value_comes_back_as_it_went(name: str) -> None:
+    to_pb, from_pb = getattr(codec, f"{name}_to_pb"), getattr(codec, f"{name}_from_pb")
+
+    @seed(2)
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(PAIRS[name])
+    def comes_back(value: Any) -> None:
+        assert from_pb(over_the_wire(to_pb(value))) == value
+
+    comes_back()
+
+
+@pytest.mark.parametrize("name", PAIRS_WITH_TOKEN)
+def test_a_request_comes_back_with_its_lease_token(name: str) -> None:
+    to_pb, from_pb = getattr(codec, f"{name}_to_pb"), getattr(codec, f"{name}_from_pb")
+
+    @seed(2)
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(PAIRS_WITH_TOKEN[name], maybe(texts))
+    def comes_back(value: Any, token: str | None) -> None:
+        assert from_pb(over_the_wire(to_pb(value, token))) == (value, token)
+
+    comes_back()
+
+
+def test_lease_requests_come_back() -> None:
+    acquire = codec.acquire_request_to_pb(holder="ann", reason="compress", ttl_s=30.5)
+    assert codec.acquire_request_from_pb(over_the_wire(acquire)) == ("ann", "compress", 30.5)
+    renew = codec.renew_request_to_pb(token="t", ttl_s=2.25)
+    assert codec.renew_request_from_pb(over_the_wire(renew)) == ("t", 2.25)
+
+
+def test_every_public_pair_is_tested() -> None:
+    tested = {*PAIRS, *PAIRS_WITH_TOKEN, "acquire_request", "renew_request"}
+    public = {name.removesuffix("_from_pb") for name in codec.__all__ if name.endswith("_from_pb")}
+    assert public == tested
+
+
+@pytest.mark.parametrize(
+    ("from_pb", "message"),
+    [
+        (codec.artifact_from_pb, pb.Artifact(sha256="0" * 64, size_bytes=1)),
+        (codec.artifact_from_pb, pb.Artifact(sha256="0" * 64, size_bytes=1, format=99)),
+        (codec.channel_from_pb, pb.Channel(quantity=99)),
+        (codec.runtime_info_from_pb, pb.RuntimeInfo(formats=[99])),
+        (codec.progress_from_pb, pb.Progress(phase=99)),
+        (codec.verdict_from_pb, pb.Verdict(code=99)),
+        (
+            codec.runs_from_pb,
+            pb.RunBatch(artifact=[0], kind=[99], turn=[0], start_ns=[0], latency_ns=[0], disturbed=[False]),
+        ),
+    ],
+)
+def test_an_unknown_enum_number_is_refused(from_pb: Any, message: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"number (0|99), which this version does not know"):
+        from_pb(message)
+
+
+@pytest.mark.parametrize(
+    ("from_pb", "message", "says"),
+    [
+        (codec.runs_from_pb, pb.RunBatch(artifact=[0]), "differ in length"),
+        (codec.readings_from_pb, pb.ReadingBatch(names=["a"], channel=[0]), "differ in length"),
+        (codec.readings_from_pb, pb.ReadingBatch(channel=[0], time_ns=[0], value=[0.0]), "points past"),
+        (codec.measure_request_from_pb, pb.MeasureRequest(artifacts=["0" * 64]), "lacks its field 'settings'"),
+        (codec.upload_header_from_pb, pb.UploadArtifactRequest(chunk=b"x"), "lacks its field 'header'"),
+        (codec.upload_chunk_from_pb, pb.UploadArtifactRequest(), "lacks its field 'chunk'"),
+        (codec.upload_chunk_from_pb, pb.UploadArtifactRequest(chunk=bytes(2**21 + 1)), "at most 2097152"),
+        (codec.infer_header_from_pb, pb.InferRequest(), "lacks its field 'header'"),
+        (codec.query_request_from_pb, pb.QueryArtifactRequest(sha256="../../etc/x"), "not a sha256"),
+        (codec.event_from_pb, pb.MeasureEvent(), "does not know"),
+    ],
+)
+def test_a_malformed_message_is_refused(from_pb: Any, message: Any, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        from_pb(message)
+
+
+def test_absence_survives_and_is_not_zero() -> None:
+    absent = Verdict(code=VerdictCode.STABLE)
+    zero = Verdict(code=VerdictCode.STABLE, value=0.0, unit="", threshold=0.0, hint="")
+    assert codec.verdict_from_pb(over_the_wire(codec.verdict_to_pb(absent))) == absent
+    assert codec.verdict_from_pb(over_the_wire(codec.verdict_to_pb(zero))) == zero
+
+
+def test_not_a_number_survives() -> None:
+    batch = ReadingBatch(readings=(Reading(channel="c", time_ns=1, value=math.nan),))
+    [reading] = codec.readings_from_pb(over_the_wire(codec.readings_to_pb(batch))).readings
+    assert math.isnan(reading.value)
