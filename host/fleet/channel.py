@@ -17,6 +17,7 @@ from device_agent.contract.errors import (
     JobAborted,
     error_from,
 )
+from device_agent.contract.transfer import MAX_MESSAGE_BYTES
 
 DEFAULT_PORT = 50051
 
@@ -35,8 +36,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.max_receive_message_length", 256 * 2**20),
-    ("grpc.max_send_message_length", 256 * 2**20),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+)(?::(?P<port>[0-9]{1,5}))?")

@@ -1,0 +1,301 @@
+"""The history of measurements and compressions: SQLAlchemy, on SQLite in the user's data folder unless a URL
+is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from device_agent.contract.device import DeviceInfo
+from device_agent.contract.errors import StableError
+from device_agent.contract.measurement import Measurement, MeasureResult
+from device_agent.contract.settings import MeasureRequest
+from host.results import models
+from host.results.database import open_database
+from host.results.environment import Environment, host_environment
+from host.results.records import from_json, to_json
+from host.results.samples import pack_readings, pack_runs, unpack_readings, unpack_runs
+
+_E = TypeVar("_E", models.DeviceEnvironment, models.HostEnvironment)
+
+
+class NotInHistory(StableError):
+    """The history has no such entry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMeasurement:
+    """A measurement as it was, with where and when. `artifact_names` are in the order of the request."""
+
+    id: int
+    created_at: datetime
+    measurement: Measurement
+    device: DeviceInfo
+    host: Mapping[str, Any]
+    artifact_names: tuple[str, ...]
+
+    def environment(self, artifact: int = 0) -> Environment:
+        """Return what decides whether it may be compared with another."""
+        return Environment.of(self.measurement, self.device, artifact)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementSummary:
+    """A line of the history; `verdicts` holds the codes per artifact."""
+
+    id: int
+    created_at: datetime
+    device_id: str
+    profile: str | None
+    runtime: str
+    runtime_version: str
+    threads: int
+    artifacts: tuple[str, ...]
+    artifact_names: tuple[str, ...]
+    verdicts: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCompression:
+    """A finished compression; `record` is its whole JSON document."""
+
+    id: int
+    created_at: datetime
+    model: str | None
+    target: Mapping[str, Any]
+    met: bool | None
+    plan: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+
+class ResultStore:
+    """An open history. What a method has returned from is on disk. May be used from several threads and
+    processes.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str | None = None) -> ResultStore:
+        """Open, and create or migrate where needed. Raises DatabaseTooNew, HistoryUnavailable."""
+        return cls(open_database(url))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> ResultStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add_measurement(
+        self, measurement: Measurement, *, device: DeviceInfo, artifact_names: Sequence[str]
+    ) -> int:
+        """Keep a measurement with all its raw samples and return its id. Names are in the order of the
+        request.
+        """
+        artifacts = measurement.request.artifacts
+        if len(artifact_names) != len(artifacts):
+            raise ValueError(f"{len(artifact_names)} names were given for {len(artifacts)} artifacts")
+        result = measurement.result
+        reading_names, readings = pack_readings(measurement.readings)
+        with self._writing() as session:
+            for sha256, name in zip(artifacts, artifact_names, strict=True):
+                session.merge(models.Artifact(sha256=sha256, name=name))
+            row = models.Measurement(
+                created_at=datetime.now(timezone.utc),
+                device=_device_row(session, device),
+                host=_row_of(session, models.HostEnvironment, host_environment()),
+                runtime=result.runtime,
+                runtime_version=result.runtime_version,
+                threads=result.threads,
+                request=to_json(measurement.request),
+                result=to_json(result),
+                runs=pack_runs(measurement.runs),
+                reading_names=reading_names,
+                readings=readings,
+                artifacts=[
+                    models.MeasuredArtifact(
+                        position=position,
+                        sha256=sha256,
+                        name=name,
+                        verdicts=[verdict.code.value for verdict in found.verdicts],
+                    )
+                    for position, (sha256, name, found) in enumerate(
+                        zip(artifacts, artifact_names, result.artifacts, strict=True)
+                    )
+                ],
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def get_measurement(self, measurement_id: int) -> StoredMeasurement:
+        """Return a measurement, its samples as they came. Raises NotInHistory."""
+        with Session(self._engine) as session:
+            row = session.get(models.Measurement, measurement_id)
+            if row is None:
+                raise NotInHistory(f"the history has no measurement {measurement_id}")
+            return StoredMeasurement(
+                id=row.id,
+                created_at=row.created_at,
+                measurement=Measurement(
+                    request=from_json(MeasureRequest, row.request),
+                    result=from_json(MeasureResult, row.result),
+                    runs=unpack_runs(row.runs),
+                    readings=unpack_readings(row.reading_names, row.readings),
+                ),
+                device=from_json(DeviceInfo, row.device.info),
+                host=dict(row.host.info),
+                artifact_names=tuple(artifact.name for artifact in row.artifacts),
+            )
+
+    def list_measurements(
+        self,
+        *,
+        device_id: str | None = None,
+        sha256: str | None = None,
+        runtime: str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> tuple[MeasurementSummary, ...]:
+        """Return the lines that match every filter given, the newest first. Samples are not read."""
+        columns = models.Measurement
+        query = select(
+            columns.id, columns.created_at, columns.runtime, columns.runtime_version, columns.threads,
+            models.DeviceEnvironment.device_id, models.DeviceEnvironment.profile,
+        ).join(columns.device)  # fmt: skip
+        if device_id is not None:
+            query = query.where(models.DeviceEnvironment.device_id == device_id)
+        if sha256 is not None:
+            query = query.where(columns.artifacts.any(models.MeasuredArtifact.sha256 == sha256))
+        if runtime is not None:
+            query = query.where(columns.runtime == runtime)
+        if since is not None:
+            query = query.where(columns.created_at >= since)
+        query = query.order_by(columns.created_at.desc(), columns.id.desc()).limit(limit)
+        with Session(self._engine) as session:
+            rows = session.execute(query).all()
+            artifacts: dict[int, list[models.MeasuredArtifact]] = {row.id: [] for row in rows}
+            measured = models.MeasuredArtifact
+            for found in session.scalars(
+                select(measured)
+                .where(measured.measurement_id.in_(list(artifacts)))
+                .order_by(measured.position)
+            ):
+                artifacts[found.measurement_id].append(found)
+            return tuple(
+                MeasurementSummary(
+                    id=row.id,
+                    created_at=row.created_at,
+                    device_id=row.device_id,
+                    profile=row.profile,
+                    runtime=row.runtime,
+                    runtime_version=row.runtime_version,
+                    threads=row.threads,
+                    artifacts=tuple(artifact.sha256 for artifact in artifacts[row.id]),
+                    artifact_names=tuple(artifact.name for artifact in artifacts[row.id]),
+                    verdicts=tuple(tuple(artifact.verdicts) for artifact in artifacts[row.id]),
+                )
+                for row in rows
+            )
+
+    def add_compression(self, record: Mapping[str, Any], *, device: DeviceInfo | None = None) -> int:
+        """Keep a compression's JSON document and return its id. `target`, `plan`, `met` and `model` are read
+        from it.
+        """
+        missing = [key for key in ("target", "plan", "met") if key not in record]
+        if missing:
+            raise ValueError(f"the record of a compression lacks {', '.join(missing)}")
+        with self._writing() as session:
+            row = models.Compression(
+                created_at=datetime.now(timezone.utc),
+                device_environment_id=None if device is None else _device_row(session, device).id,
+                model=record.get("model"),
+                target=record["target"],
+                met=record["met"],
+                plan=record["plan"],
+                record=dict(record),
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def list_compressions(self, *, limit: int | None = None) -> tuple[StoredCompression, ...]:
+        """Return compressions, the newest first."""
+        query = select(models.Compression).order_by(models.Compression.id.desc()).limit(limit)
+        with Session(self._engine) as session:
+            return tuple(
+                StoredCompression(
+                    id=row.id,
+                    created_at=row.created_at,
+                    model=row.model,
+                    target=row.target,
+                    met=row.met,
+                    plan=row.plan,
+                    record=row.record,
+                )
+                for row in session.scalars(query)
+            )
+
+    def put_device_fact(self, device_key: str, kind: str, value: Mapping[str, Any]) -> None:
+        """Keep what was learned of a device, in place of what was known. The key names all that it depends
+        on.
+        """
+        with self._writing() as session:
+            row = session.scalars(_fact(device_key, kind)).one_or_none()
+            if row is None:
+                row = models.DeviceFact(device_key=device_key, kind=kind)
+                session.add(row)
+            row.value = dict(value)
+            row.updated_at = datetime.now(timezone.utc)
+
+    def get_device_fact(self, device_key: str, kind: str) -> dict[str, Any] | None:
+        """Return what was learned last, None if nothing was."""
+        with Session(self._engine) as session:
+            row = session.scalars(_fact(device_key, kind)).one_or_none()
+            return None if row is None else dict(row.value)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        # BEGIN IMMEDIATE on SQLite: a transaction that reads first and writes later fails at once if another
+        # wrote between.
+        with Session(self._engine.execution_options(immediate=True)) as session, session.begin():
+            yield session
+
+
+def _fact(device_key: str, kind: str) -> Any:
+    return select(models.DeviceFact).where(
+        models.DeviceFact.device_key == device_key, models.DeviceFact.kind == kind
+    )
+
+
+def _device_row(session: Session, device: DeviceInfo) -> models.DeviceEnvironment:
+    return _row_of(
+        session, models.DeviceEnvironment, to_json(device), device_id=device.device_id, profile=device.profile
+    )
+
+
+def _row_of(session: Session, kind: type[_E], info: dict[str, Any], **columns: Any) -> _E:
+    digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
+    row = session.scalars(select(kind).where(kind.digest == digest)).one_or_none()
+    if row is None:
+        row = kind(digest=digest, info=info, **columns)
+        session.add(row)
+        session.flush()
+    return row

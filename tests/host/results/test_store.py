@@ -1,0 +1,291 @@
+"""The history: what goes in comes out, whole, and old or newer databases are dealt with."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from device_agent.contract.artifact import ArtifactFormat
+from device_agent.contract.device import Channel, DeviceInfo, Quantity, RuntimeInfo
+from device_agent.contract.measurement import (
+    ArtifactResult,
+    Measurement,
+    MeasureResult,
+    NodeTime,
+    Reading,
+    Run,
+    RunKind,
+    Verdict,
+    VerdictCode,
+)
+from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from host.results.database import HistoryUnavailable
+from host.results.environment import Environment, environment_difference
+from host.results.models import Base
+from host.results.samples import SamplesCorrupt, pack_runs, unpack_runs
+from host.results.schema import HEAD, DatabaseTooNew, alembic_config
+from host.results.store import NotInHistory, ResultStore
+
+DEVICE = DeviceInfo(
+    device_id="d-1",
+    agent_version="0.1.0",
+    contract_version=1,
+    profile="pi4",
+    board="Raspberry Pi 4 Model B Rev 1.4",
+    architecture="aarch64",
+    cpu="Cortex-A72",
+    cores=4,
+    memory_bytes=4 * 2**30,
+    operating_system="Debian 12",
+    kernel="6.1",
+    python="3.11.2",
+    governor="ondemand",
+    default_threads=4,
+    runtimes=(
+        RuntimeInfo(
+            name="onnxruntime",
+            version="1.32.0",
+            formats=(ArtifactFormat.ONNX,),
+            providers=("CPUExecutionProvider",),
+            max_onnx_opset=25,
+        ),
+    ),
+    channels=(Channel(name="cpu", quantity=Quantity.TEMPERATURE, site="cpu", source="thermal_zone0"),),
+)
+
+
+def measurement(*, artifacts: int = 2, runs: int = 500, seed: int = 0) -> Measurement:
+    rng = random.Random(seed)
+    hashes = tuple(f"{number:064x}" for number in range(1, artifacts + 1))
+    clock = 10**15
+    made = []
+    for number in range(runs):
+        clock += rng.randrange(10**6)
+        made.append(
+            Run(
+                artifact=number // 5 % artifacts,
+                kind=rng.choice(list(RunKind)),
+                turn=number // 5,
+                start_ns=clock,
+                latency_ns=rng.randrange(1, 2**45),
+                disturbed=rng.random() < 0.1,
+            )
+        )
+    node = NodeTime(
+        name="conv", op_type="Conv", median_ns=1.5, share=0.25, runs=9, input_shapes=((1, 3, 8, 8), ())
+    )
+    return Measurement(
+        request=MeasureRequest(
+            artifacts=hashes,
+            settings=Settings(threads=2, cpus=(1, 3)),
+            stopping=Stopping(precision=None),
+            profile_nodes=True,
+        ),
+        result=MeasureResult(
+            runtime="onnxruntime",
+            runtime_version="1.32.0",
+            threads=2,
+            artifacts=tuple(
+                ArtifactResult(
+                    sha256=sha256,
+                    load_ns=5,
+                    provider="CPUExecutionProvider",
+                    provider_share=1.0,
+                    peak_memory_bytes=None,
+                    peak_rss_bytes=None,
+                    nodes=(node,) if position else None,
+                    verdicts=(Verdict(code=VerdictCode.UNSTABLE, value=0.03, unit="1", hint="wait"),),
+                )
+                for position, sha256 in enumerate(hashes)
+            ),
+            device_time_ns=3 * 10**9,
+            steal_fraction=None,
+        ),
+        runs=tuple(made),
+        readings=tuple(
+            Reading(channel=rng.choice("ab"), time_ns=clock + 7 * number, value=rng.random())
+            for number in range(40)
+        ),
+    )
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/history.sqlite"
+
+
+def test_a_measurement_comes_back_identical(url: str) -> None:
+    given = measurement()
+    before = datetime.now(timezone.utc)
+    with ResultStore.open(url) as store:
+        number = store.add_measurement(given, device=DEVICE, artifact_names=("base", "half"))
+    with ResultStore.open(url) as store:
+        found = store.get_measurement(number)
+    assert found.measurement == given
+    assert found.device == DEVICE
+    assert found.artifact_names == ("base", "half")
+    assert found.host["boardfit"] == "0.1.0"
+    assert before - timedelta(seconds=1) <= found.created_at <= datetime.now(timezone.utc)
+
+
+def test_raw_runs_take_little_space() -> None:
+    runs = [
+        Run(
+            artifact=0,
+            kind=RunKind.TIMED,
+            turn=0,
+            start_ns=10**15 + 5_000_000 * number,
+            latency_ns=4_900_000 + number % 97 * 1000,
+            disturbed=False,
+        )
+        for number in range(10_000)
+    ]
+    blob = pack_runs(runs)
+    assert unpack_runs(blob) == tuple(runs)
+    assert len(blob) < 5 * len(runs)
+
+
+@pytest.mark.parametrize(
+    "blob", [b"", b"BFR1", b"BFR1\x01\0\0\0junk", pack_runs([])[:-3], b"XXXX" + pack_runs([])[4:]]
+)
+def test_damaged_samples_are_named(blob: bytes) -> None:
+    with pytest.raises(SamplesCorrupt, match="stored samples"):
+        unpack_runs(blob)
+
+
+def test_listing_filters_and_goes_from_new_to_old(url: str) -> None:
+    with ResultStore.open(url) as store:
+        one = store.add_measurement(measurement(artifacts=1), device=DEVICE, artifact_names=("a",))
+        two = store.add_measurement(measurement(artifacts=2), device=DEVICE, artifact_names=("b", "c"))
+        other = replace(DEVICE, device_id="d-2", governor="performance")
+        three = store.add_measurement(measurement(artifacts=1), device=other, artifact_names=("d",))
+        assert [line.id for line in store.list_measurements()] == [three, two, one]
+        assert [line.id for line in store.list_measurements(device_id="d-1")] == [two, one]
+        assert [line.id for line in store.list_measurements(sha256=f"{2:064x}")] == [two]
+        assert store.list_measurements(runtime="litert") == ()
+        assert [line.id for line in store.list_measurements(limit=1)] == [three]
+        assert store.list_measurements(since=datetime.now(timezone.utc) + timedelta(hours=1)) == ()
+        (line,) = store.list_measurements(sha256=f"{2:064x}")
+    assert line.artifact_names == ("b", "c")
+    assert line.verdicts == (("unstable",), ("unstable",))
+    assert line.profile == "pi4"
+
+
+def test_equal_environments_are_stored_once(url: str, tmp_path: Path) -> None:
+    with ResultStore.open(url) as store:
+        for _ in range(3):
+            store.add_measurement(measurement(artifacts=1), device=DEVICE, artifact_names=("a",))
+    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM device_environments").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM host_environments").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM measurements").fetchone() == (3,)
+
+
+def test_a_failed_write_leaves_nothing(url: str) -> None:
+    with ResultStore.open(url) as store:
+        with pytest.raises(ValueError, match="1 names were given for 2 artifacts"):
+            store.add_measurement(measurement(), device=DEVICE, artifact_names=("a",))
+        short = measurement()
+        short = replace(short, result=replace(short.result, artifacts=short.result.artifacts[:1]))
+        with pytest.raises(ValueError):
+            store.add_measurement(short, device=DEVICE, artifact_names=("a", "b"))
+        assert store.list_measurements() == ()
+        with pytest.raises(NotInHistory, match="no measurement 7"):
+            store.get_measurement(7)
+
+
+def test_device_facts_are_replaced(url: str) -> None:
+    with ResultStore.open(url) as store:
+        assert store.get_device_fact("d-1/onnxruntime", "granularity") is None
+        store.put_device_fact("d-1/onnxruntime", "granularity", {"conv": [8, 16]})
+        store.put_device_fact("d-1/onnxruntime", "granularity", {"conv": [4]})
+        store.put_device_fact("d-1/onnxruntime", "other", {"x": None})
+        assert store.get_device_fact("d-1/onnxruntime", "granularity") == {"conv": [4]}
+        assert store.get_device_fact("d-1/litert", "granularity") is None
+
+
+def test_compressions_are_kept(url: str) -> None:
+    record = {"model": "m", "target": {"ratio": 0.5}, "met": False, "plan": {"g": 8}, "reason": "no width"}
+    with ResultStore.open(url) as store:
+        number = store.add_compression(record, device=DEVICE)
+        (found,) = store.list_compressions()
+        assert (found.id, found.met, found.plan, found.record) == (number, False, {"g": 8}, record)
+        with pytest.raises(ValueError, match="lacks plan, met"):
+            store.add_compression({"target": {}})
+
+
+def test_a_result_that_was_acknowledged_survives_kill_minus_nine(url: str) -> None:
+    script = (
+        "import os, signal, sys; sys.path[:0] = [sys.argv[2]]; import test_store as t\n"
+        "from host.results.store import ResultStore\n"
+        "store = ResultStore.open(sys.argv[1])\n"
+        "number = store.add_measurement(t.measurement(), device=t.DEVICE, artifact_names=('a', 'b'))\n"
+        "print(number, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, url, str(Path(__file__).parent)], capture_output=True, text=True
+    )
+    assert done.returncode == -9, done.stderr
+    with ResultStore.open(url) as store:
+        assert store.get_measurement(int(done.stdout)).measurement == measurement()
+
+
+def test_models_equal_the_migrated_schema(url: str) -> None:
+    ResultStore.open(url).close()
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+
+
+def test_head_is_the_newest_migration() -> None:
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == HEAD
+
+
+def test_the_first_schema_migrates_to_the_newest(url: str) -> None:
+    from alembic import command
+
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+    engine.dispose()
+    with ResultStore.open(url) as store:
+        assert store.list_measurements() == ()
+
+
+def test_a_newer_database_is_left_alone(url: str, tmp_path: Path) -> None:
+    ResultStore.open(url).close()
+    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseTooNew, match=r"schema 9999.*newer version.*pip install --upgrade"):
+        ResultStore.open(url)
+
+
+def test_a_damaged_or_unknown_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    path.write_bytes(b"this is no database at all, only text" * 100)
+    with pytest.raises(HistoryUnavailable, match=r"history\.sqlite.*move it away"):
+        ResultStore.open(f"sqlite:///{path}")
+    with pytest.raises(HistoryUnavailable, match="database URL"):
+        ResultStore.open("no such thing")
+
+
+def test_differences_of_environments_are_listed() -> None:
+    given = measurement()
+    here = Environment.of(given, DEVICE)
+    assert environment_difference(here, Environment.of(measurement(seed=5), DEVICE)) == ()
+    faster = replace(DEVICE, governor="performance", kernel="6.6")
+    threads = replace(given, result=replace(given.result, threads=4))
+    assert environment_difference(here, Environment.of(threads, faster)) == ("kernel", "governor", "threads")
