@@ -81,6 +81,11 @@ class ArtifactStore:
         with self._mutex:
             return tuple(self._known.values())
 
+    def get(self, sha256: str) -> Artifact:
+        """Return one artifact; raise ArtifactNotFound."""
+        with self._mutex:
+            return self._find(sha256)
+
     def held(self, sha256: str) -> HeldBytes:
         """Say how much of an artifact is here already."""
         check_sha256(sha256)
@@ -169,11 +174,11 @@ class ArtifactStore:
 
     def _commit(self, artifact: Artifact, partial: Path) -> None:
         """Make a complete, synchronised file an artifact. The sidecar goes first: a lone sidecar is swept."""
+        self._write_sidecar(artifact)
+        partial.replace(self._artifacts / artifact.sha256)
+        sync_folder(self._artifacts)
+        sync_folder(self._partial)
         with self._mutex:
-            self._write_sidecar(artifact)
-            partial.replace(self._artifacts / artifact.sha256)
-            sync_folder(self._artifacts)
-            sync_folder(self._partial)
             self._known[artifact.sha256] = artifact
 
     def _write_sidecar(self, artifact: Artifact) -> None:

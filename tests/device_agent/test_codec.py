@@ -104,7 +104,7 @@ requests = st.builds(
     artifacts=st.lists(hashes, min_size=1, max_size=3).map(tuple),
     settings=run_settings,
     stopping=stoppings,
-    turn_runs=st.integers(1, 10_000),
+    turn_runs=st.integers(2, 10_000),
     profile_nodes=st.booleans(),
     seed=u64,
     deadline_s=deadlines,
@@ -216,7 +216,7 @@ def test_a_value_comes_back_as_it_went(name: str) -> None:
     to_pb, from_pb = getattr(codec, f"{name}_to_pb"), getattr(codec, f"{name}_from_pb")
 
     @seed(2)
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=25, deadline=None, database=None)
     @given(PAIRS[name])
     def comes_back(value: Any) -> None:
         assert from_pb(over_the_wire(to_pb(value))) == value
@@ -229,7 +229,7 @@ def test_a_request_comes_back_with_its_lease_token(name: str) -> None:
     to_pb, from_pb = getattr(codec, f"{name}_to_pb"), getattr(codec, f"{name}_from_pb")
 
     @seed(2)
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=25, deadline=None, database=None)
     @given(PAIRS_WITH_TOKEN[name], maybe(texts))
     def comes_back(value: Any, token: str | None) -> None:
         assert from_pb(over_the_wire(to_pb(value, token))) == (value, token)

@@ -1,0 +1,143 @@
+"""The agent's work in terms of the contract; gRPC stands in front of it, in service.py."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from device_agent import __version__
+from device_agent.board import BoardFacts
+from device_agent.contract.artifact import Artifact
+from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo, RuntimeInfo
+from device_agent.contract.lease import Lease
+from device_agent.contract.measurement import MeasureEvent
+from device_agent.contract.settings import MeasureRequest
+from device_agent.contract.transfer import InferHeader
+from device_agent.jobs import INFER_DEADLINE_S, JobSlot, default_memory_limit, measure, measure_limits
+from device_agent.lease import LeaseKeeper
+from device_agent.sensors import Sensor
+from device_agent.store import ArtifactStore
+from device_agent.worker.launch import ArtifactFile, InferSession, WorkerLimits, open_infer, probe_runtimes
+
+
+class Agent:
+    """One device's store, lease and job slot. Lives in one event loop.
+
+    `describe_board` is asked at every Describe, since the governor may change; the runtimes are probed once.
+    """
+
+    def __init__(
+        self, store: ArtifactStore, *, describe_board: Callable[[], BoardFacts], sensors: Sequence[Sensor]
+    ) -> None:
+        self.store = store
+        self.leases = LeaseKeeper()
+        self._slot = JobSlot()
+        self._describe_board = describe_board
+        self._sensors = tuple(sensors)
+        self._probe: asyncio.Task[tuple[RuntimeInfo, ...]] | None = None
+
+    def start(self) -> None:
+        """Begin to look for runtimes in the background, in a process of their own."""
+        self._probe = asyncio.create_task(probe_runtimes())
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._slot.stopping
+
+    async def stop(self) -> None:
+        """Abort the running job and refuse new ones. Returns when no child process is left."""
+        await self._slot.abort()
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.wait([self._probe])
+
+    async def describe(self) -> DeviceInfo:
+        """Return what the device is. Errors are those of probing the runtimes."""
+        runtimes = await self._runtimes()
+        return device_info(
+            self.store.device_id(), self._describe_board(), runtimes=runtimes, sensors=self._sensors
+        )
+
+    def acquire(self, holder: str, reason: str, ttl_s: float) -> Lease:
+        """Return a new lease. DeviceBusy while somebody holds the device or a job runs."""
+        self._slot.check_free()
+        return self.leases.acquire(holder, reason, ttl_s)
+
+    async def measure(
+        self, request: MeasureRequest, token: str | None, caller: str
+    ) -> AsyncIterator[MeasureEvent]:
+        """Yield the events of a measurement; close the iterator to end it. `caller` names whoever holds no lease."""
+        lease = self.leases.check(token)
+        with self.store.use(request.artifacts) as found:
+            names = " and ".join(artifact.name for _, artifact in found)
+            with self._slot.hold(f"measuring {names}", lease.holder if lease else caller):
+                await self._probed()
+                files = [ArtifactFile(path=path, artifact=artifact) for path, artifact in found]
+                limits = measure_limits(request)
+                async with aclosing(measure(request, files, limits=limits, sensors=self._sensors)) as events:
+                    async for event in events:
+                        yield event
+
+    @asynccontextmanager
+    async def infer(
+        self, header: InferHeader, token: str | None, caller: str
+    ) -> AsyncIterator[InferSession]:
+        """Load one artifact and answer batches of inputs until the context ends."""
+        lease = self.leases.check(token)
+        with self.store.use([header.sha256]) as [(path, artifact)]:
+            with self._slot.hold(f"inference with {artifact.name}", lease.holder if lease else caller):
+                await self._probed()
+                limits = WorkerLimits(
+                    deadline_s=header.deadline_s or INFER_DEADLINE_S,
+                    memory_bytes=header.memory_limit_bytes or default_memory_limit(),
+                )
+                file = ArtifactFile(path=path, artifact=artifact)
+                async with open_infer(header.settings, file, limits=limits) as session:
+                    yield session
+
+    def delete(self, sha256: str, token: str | None) -> None:
+        """Remove an artifact. ArtifactNotFound; DeviceBusy while it is in use or the device is somebody's."""
+        self.leases.check(token)
+        self.store.delete(sha256)
+
+    def list(self) -> tuple[Artifact, ...]:
+        """Return the artifacts, least recently used first."""
+        return self.store.list()
+
+    async def _runtimes(self) -> tuple[RuntimeInfo, ...]:
+        if self._probe is None or (self._probe.done() and (self._probe.cancelled() or self._probe.exception())):
+            self._probe = asyncio.create_task(probe_runtimes())
+        # One caller that hangs up must not cancel the probe that others wait for.
+        return await asyncio.shield(self._probe)
+
+    async def _probed(self) -> None:
+        """Wait until the probe is over, however it ended: its imports would disturb a measurement."""
+        if self._probe is not None and not self._probe.done():
+            await asyncio.wait([self._probe])
+
+
+def device_info(
+    device_id: str, board: BoardFacts, *, runtimes: tuple[RuntimeInfo, ...], sensors: Sequence[Sensor]
+) -> DeviceInfo:
+    """Put together what Describe says."""
+    return DeviceInfo(
+        device_id=device_id,
+        agent_version=__version__,
+        contract_version=CONTRACT_VERSION,
+        profile=board.profile,
+        board=board.board,
+        architecture=board.architecture,
+        cpu=board.cpu,
+        cores=board.cores,
+        memory_bytes=board.memory_bytes,
+        operating_system=board.operating_system,
+        kernel=board.kernel,
+        python=platform.python_version(),
+        governor=board.governor,
+        default_threads=board.default_threads,
+        runtimes=runtimes,
+        channels=tuple(channel for sensor in sensors for channel in sensor.channels),
+    )

@@ -1,0 +1,136 @@
+"""Jobs: one at a time, each bounded in time and memory, with the sensors sampled beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_agent.contract.errors import AgentStopping, DeviceBusy, WorkerCrashed
+from device_agent.contract.measurement import MeasureEvent, Reading, ReadingBatch, Run, RunBatch
+from device_agent.contract.settings import MeasureRequest
+from device_agent.contract.verdicts import judge
+from device_agent.sampler import Sampler
+from device_agent.sensors import Sensor, worker_rss
+from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_measure
+from device_agent.worker.result import WorkerResult
+
+#: Loading a large model from an SD card, with the runtime's own optimisation of its graph, can take minutes on a small board.
+LOAD_S = 120.0
+#: Inference streams batches as long as its caller likes; an hour is a bound against a caller that forgot it.
+INFER_DEADLINE_S = 3600.0
+#: Share of the available memory that a worker may take, so that the system and the agent live on.
+MEMORY_SHARE = 0.8
+
+
+@dataclass(slots=True)
+class _Job:
+    description: str
+    holder: str
+    started_s: float
+    task: asyncio.Task[object] | None
+
+
+class JobSlot:
+    """The one place for a job. Used from one event loop."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._job: _Job | None = None
+        self.stopping = False
+        self._free = asyncio.Event()
+        self._free.set()
+
+    @contextmanager
+    def hold(self, description: str, holder: str) -> Iterator[None]:
+        """Occupy the slot for the current task.
+
+        Raises DeviceBusy if a job runs, AgentStopping after `abort`. `abort` cancels the task.
+        """
+        if self.stopping:
+            raise AgentStopping("the agent is shutting down and takes no new jobs; try again when it is back")
+        self.check_free()
+        self._job = _Job(description, holder, self._clock(), asyncio.current_task())
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._job = None
+            self._free.set()
+
+    def check_free(self) -> None:
+        """Raise DeviceBusy, saying who runs what and for how long, if there is a job."""
+        job = self._job
+        if job is not None:
+            raise DeviceBusy(
+                f"the device is busy: {job.description} for {job.holder}, since {self._clock() - job.started_s:.0f} s;"
+                f" try again when it is done"
+            )
+
+    async def abort(self) -> None:
+        """End the running job, if there is one, wait until its worker is gone, and take no further jobs."""
+        self.stopping = True
+        if self._job is not None and self._job.task is not None:
+            self._job.task.cancel()
+        await self._free.wait()
+
+
+async def measure(
+    request: MeasureRequest, files: Sequence[ArtifactFile], *, limits: WorkerLimits, sensors: Sequence[Sensor]
+) -> AsyncIterator[MeasureEvent]:
+    """Run a measurement and sample the sensors meanwhile; the last event is the result with its verdicts.
+
+    Close the iterator to kill the worker. Errors are those of `run_measure`.
+    """
+    runs: list[Run] = []
+    readings: list[Reading] = []
+    result: WorkerResult | None = None
+    with Sampler(sensors) as sampler:
+        worker = run_measure(request, files, limits=limits, on_pid=lambda pid: sampler.add(worker_rss(pid)))
+        async with aclosing(worker) as events:
+            async for event in events:
+                if isinstance(event, WorkerResult):
+                    result = event
+                    continue
+                if isinstance(event, RunBatch):
+                    runs.extend(event.runs)
+                yield event
+                fresh = sampler.drain()
+                if fresh:
+                    readings.extend(fresh)
+                    yield ReadingBatch(readings=fresh)
+        await asyncio.to_thread(sampler.stop)
+        fresh = sampler.drain()
+    if fresh:
+        readings.extend(fresh)
+        yield ReadingBatch(readings=fresh)
+    if result is None:
+        names = ", ".join(file.artifact.name for file in files)
+        raise WorkerCrashed(f"the worker for {names} ended without a result; see the agent's log")
+    yield result.with_verdicts(
+        [judge(request, index, runs, readings, result) for index in range(len(request.artifacts))]
+    )
+
+
+def measure_limits(request: MeasureRequest) -> WorkerLimits:
+    """Return the request's limits, with defaults derived from its times and the memory that is available now."""
+    stopping = request.stopping
+    # A profiled twin repeats the timed part, slower by the profiler's cost.
+    passes = 3.0 if request.profile_nodes else 1.0
+    one = LOAD_S + 2 * stopping.warmup_time_s + 2 * passes * stopping.max_time_s
+    return WorkerLimits(
+        deadline_s=request.deadline_s or LOAD_S + one * len(request.artifacts),
+        memory_bytes=request.memory_limit_bytes or default_memory_limit(),
+    )
+
+
+def default_memory_limit(root: Path = Path("/")) -> int:
+    """Return what a worker may take: a share of MemAvailable (bytes)."""
+    for line in (root / "proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(int(value.split()[0]) * 1024 * MEMORY_SHARE)
+    raise OSError(f"{root / 'proc/meminfo'} has no MemAvailable; Linux 3.14 or newer has it")

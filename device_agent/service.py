@@ -1,0 +1,188 @@
+"""The gRPC service: convert, delegate, convert. Errors of the contract become status codes in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import grpc
+
+from device_agent import codec
+from device_agent.agent import Agent
+from device_agent.contract.errors import AgentInternalError, BoardfitError, InvalidRequest, JobAborted, status_of
+from device_agent.contract.transfer import UploadHeader
+from device_agent.upload import Upload
+from device_agent.wire.v1 import agent_pb2 as pb
+from device_agent.wire.v1 import agent_pb2_grpc
+
+#: Bytes that are handed to the disk's thread at once: large enough to make the hand-over cheap.
+_WRITE_BYTES = 4 * 1024 * 1024
+#: Trailing metadata is limited to 8 KiB by default, and percent encoding can triple a message.
+_MAX_MESSAGE = 1500
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_Context = Any  # grpc.aio.ServicerContext; grpc has no type hints in the versions that boards have
+
+
+def _reports_errors(method: Callable[..., Awaitable[_Result]]) -> Callable[..., Awaitable[_Result]]:
+    """Turn BoardfitError into its status, with its code as trailing metadata; log anything else with a traceback."""
+
+    @functools.wraps(method)
+    async def call(self: AgentService, request: Any, context: _Context) -> _Result:
+        try:
+            return await method(self, request, context)
+        except BoardfitError as error:
+            failure: BoardfitError = error
+        except asyncio.CancelledError:
+            if not self._agent.stopping:
+                raise  # the caller hung up; there is nobody to tell
+            failure = JobAborted(f"{method.__name__} was ended by the agent's shutdown; try again when it is back")
+        except Exception:
+            _log.exception("unexpected failure in %s", method.__name__)
+            failure = AgentInternalError(
+                f"the agent failed unexpectedly in {method.__name__}; its log has the traceback"
+            )
+        status, code = status_of(failure)
+        message = str(failure)
+        if len(message) > _MAX_MESSAGE:
+            message = f"{message[:_MAX_MESSAGE]} ... (cut; the agent's log has all of it)"
+            _log.warning("%s: %s", code, failure)
+        await context.abort(grpc.StatusCode[status], message, (("boardfit-error", code),))
+        raise AssertionError("abort raises")
+
+    return call
+
+
+class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # generated code is untyped
+    """Serves one Agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        # One thread writes to the disk, so that the closing of an upload comes after its last write, whatever
+        # happens to the call in between.
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    def close(self) -> None:
+        """Wait for the last write."""
+        self._disk.shutdown()
+
+    @_reports_errors
+    async def Describe(self, request: pb.DescribeRequest, context: _Context) -> pb.DescribeResponse:
+        return codec.device_info_to_pb(await self._agent.describe())
+
+    @_reports_errors
+    async def QueryArtifact(
+        self, request: pb.QueryArtifactRequest, context: _Context
+    ) -> pb.QueryArtifactResponse:
+        return codec.held_bytes_to_pb(self._agent.store.held(codec.query_request_from_pb(request)))
+
+    @_reports_errors
+    async def UploadArtifact(
+        self, requests: AsyncIterator[pb.UploadArtifactRequest], context: _Context
+    ) -> pb.UploadArtifactResponse:
+        messages = aiter(requests)
+        header, token = codec.upload_header_from_pb(await _first(messages))
+        self._agent.leases.check(token)
+        upload = await self._begin(header)
+        if upload is None:
+            return codec.upload_response_to_pb(self._agent.store.get(header.artifact.sha256))
+        try:
+            writing: Future[None] | None = None
+            chunks: list[bytes] = []
+            size = 0
+            async for message in messages:
+                chunk = codec.upload_chunk_from_pb(message)
+                chunks.append(chunk)
+                size += len(chunk)
+                if size >= _WRITE_BYTES:
+                    if writing is not None:
+                        await asyncio.wrap_future(writing)
+                    writing = self._disk.submit(upload.write, chunks)
+                    chunks, size = [], 0
+            if writing is not None:
+                await asyncio.wrap_future(writing)
+            await asyncio.wrap_future(self._disk.submit(upload.write, chunks))
+            artifact = await asyncio.wrap_future(self._disk.submit(upload.finish))
+        finally:
+            self._disk.submit(upload.close)
+        return codec.upload_response_to_pb(artifact)
+
+    @_reports_errors
+    async def ListArtifacts(
+        self, request: pb.ListArtifactsRequest, context: _Context
+    ) -> pb.ListArtifactsResponse:
+        return codec.artifacts_to_pb(self._agent.list())
+
+    @_reports_errors
+    async def DeleteArtifact(
+        self, request: pb.DeleteArtifactRequest, context: _Context
+    ) -> pb.DeleteArtifactResponse:
+        self._agent.delete(*codec.delete_request_from_pb(request))
+        return pb.DeleteArtifactResponse()
+
+    @_reports_errors
+    async def Measure(self, request: pb.MeasureRequest, context: _Context) -> None:
+        measurement, token = codec.measure_request_from_pb(request)
+        # Written, not yielded: a cancelled call then unwinds through this frame at once and takes the worker with it.
+        async with aclosing(self._agent.measure(measurement, token, _caller(context))) as events:
+            async for event in events:
+                await context.write(codec.event_to_pb(event))
+
+    @_reports_errors
+    async def Infer(self, requests: AsyncIterator[pb.InferRequest], context: _Context) -> None:
+        messages = aiter(requests)
+        header, token = codec.infer_header_from_pb(await _first(messages))
+        async with self._agent.infer(header, token, _caller(context)) as session:
+            async for message in messages:
+                outputs = await session.run(codec.infer_inputs_from_pb(message))
+                await context.write(codec.infer_outputs_to_pb(outputs))
+
+    @_reports_errors
+    async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: _Context) -> pb.Lease:
+        return codec.lease_to_pb(self._agent.acquire(*codec.acquire_request_from_pb(request)))
+
+    @_reports_errors
+    async def RenewLease(self, request: pb.RenewLeaseRequest, context: _Context) -> pb.Lease:
+        return codec.lease_to_pb(self._agent.leases.renew(*codec.renew_request_from_pb(request)))
+
+    @_reports_errors
+    async def ReleaseLease(
+        self, request: pb.ReleaseLeaseRequest, context: _Context
+    ) -> pb.ReleaseLeaseResponse:
+        self._agent.leases.release(codec.release_request_from_pb(request))
+        return pb.ReleaseLeaseResponse()
+
+    async def _begin(self, header: UploadHeader) -> Upload | None:
+        opening = self._disk.submit(self._agent.store.begin, header)
+        try:
+            return await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            # The thread may open the file all the same; nobody is left to write it.
+            opening.add_done_callback(_close_opened)
+            raise
+
+
+def _close_opened(opening: Future[Upload | None]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        upload = opening.result()
+        if upload is not None:
+            upload.close()
+
+
+async def _first(messages: AsyncIterator[Any]) -> Any:
+    try:
+        return await anext(messages)
+    except StopAsyncIteration:
+        raise InvalidRequest("the stream ended before its first message, the header") from None
+
+
+def _caller(context: _Context) -> str:
+    """Return the caller's address for people."""
+    return f"the caller at {unquote(context.peer())}"
