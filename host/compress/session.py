@@ -13,10 +13,11 @@ from torch import nn
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.settings import Settings
 from host.compress.cuts import PrunableNetwork
-from host.compress.export import ExportedModel, export_onnx
+from host.compress.export import export_onnx
 from host.compress.groups import ModelNotPrunable, analyse
 from host.compress.journal import Journal
 from host.compress.measuring import Measuring
+from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions
 from host.compress.probing import find_granularity

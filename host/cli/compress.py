@@ -1,0 +1,122 @@
+"""`host compress MODEL --device NAME --data DATA --target-latency 30ms|0.5x`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from host.cli.quantities import BytesType, FractionType, LatencyTargetType
+
+if TYPE_CHECKING:
+    from host.compress.options import LatencyTarget
+
+EXIT_NOT_MET = 3
+
+
+@click.command("compress", short_help="Compress a model against latencies measured on a device.")
+@click.argument("model")
+@click.option("--device", required=True, help="local, a registered device, or the profile of the only registered one.")
+@click.option("--data", required=True, help="fashion-mnist, npz:FILE, folder:DIR or package.module:factory.")
+@click.option(
+    "--target-latency",
+    "target",
+    required=True,
+    type=LatencyTargetType(),
+    help="A share of the baseline's latency (0.5x) or a time (30ms).",
+)
+@click.option("--max-size", type=BytesType(), help="Largest size of the ONNX file, such as 2MB.")
+@click.option("--max-memory", type=BytesType(), help="Largest peak memory above the runtime's own, such as 40MB.")
+@click.option("--max-accuracy-drop", type=FractionType(), help="Largest loss of test accuracy, such as 1%.")
+@click.option("--checkpoint", type=click.Path(exists=True, dir_okay=False), help="Trained weights of MODEL.")
+@click.option("--method", type=click.Choice(["latency", "uniform"]), default="latency", show_default=True)
+@click.option(
+    "--criterion",
+    type=click.Choice(["l1", "l2", "bn-gamma", "taylor", "random"]),
+    default="taylor",
+    show_default=True,
+    help="Which channels of a layer go first.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Fine-tuning, over all rounds.")
+@click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
+@click.option("--learning-rate", type=float, default=0.02, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), help="Cuts with fine-tuning between; by default as the target asks.")
+@click.option(
+    "--probes", type=click.IntRange(min=2), default=6, show_default=True, help="Variants that latency is learned from."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; by default the device's own.")
+@click.option("--provider", help="ONNX Runtime's execution provider.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Measure, plan and check the plan's latency, but train nothing.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the results; a run that was stopped goes on there. By default below the user's data folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+def command(
+    model: str,
+    device: str,
+    data: str,
+    target: LatencyTarget,
+    max_size: int | None,
+    max_memory: int | None,
+    max_accuracy_drop: float | None,
+    checkpoint: str | None,
+    method: str,
+    criterion: str,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    rounds: int | None,
+    probes: int,
+    threads: int | None,
+    provider: str | None,
+    seed: int,
+    dry_run: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Compress MODEL, a zoo name or package.module:factory, until it meets the target on the device itself.
+
+    The result is an ONNX file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is still there.
+    """
+    from host.compress.measuring import Measuring, settings_for
+    from host.compress.options import CompressOptions
+    from host.compress.pipeline import compress
+    from host.compress.subject import load_subject
+    from host.fleet.devices import open_device
+    from host.results.store import ResultStore
+
+    options = CompressOptions(
+        model=model,
+        data=data,
+        target=target,
+        checkpoint=checkpoint,
+        method=method,
+        criterion=criterion,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        rounds=rounds,
+        probes=probes,
+        threads=threads,
+        provider=provider,
+        max_size_bytes=max_size,
+        max_memory_bytes=max_memory,
+        max_accuracy_drop=max_accuracy_drop,
+        seed=seed,
+    )
+    subject = load_subject(options)
+    holder = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+    with ResultStore.open() as store, open_device(device) as opened:
+        settings = settings_for(opened, threads=threads, provider=provider)
+        folder = out if out is not None else default_out(options.identity(), opened.name)
+        with opened.client.lease(holder, f"compress {model}"):
+            record = compress(options, subject, Measuring(opened, settings, store), out=folder, dry_run=dry_run)
+        store.add_compression(record, device=opened.info)

@@ -1,0 +1,66 @@
+"""Asking the device which widths it likes, per kind of layer, with models of a few equal layers in balanced turns."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from host.compress.layers_probe import layer_model
+from host.compress.measuring import Measuring
+from host.compress.observer import Observer
+from host.search.granularity import Granularity, ProbePoint, Role, fast_multiples, probe_widths, questions
+from host.search.network import LayerKind, Network
+
+#: The width around which the device is asked, and the image side: a layer of the middle of a small network.
+REFERENCE = 64
+SIDE = 16
+#: Seconds of timed runs per width; eleven widths share a worker.
+TIME_S = 0.3
+KERNELS = {LayerKind.POINTWISE: 1, LayerKind.LINEAR: 1}
+
+
+def find_granularity(
+    network: Network, measuring: Measuring, observer: Observer, environment: dict[str, Any]
+) -> Granularity:
+    """Return which multiples the device runs fast, for the kinds of layers whose widths can change in `network`.
+
+    Answers are kept in the store under `environment` (board, runtime, version, threads, governor, precision), and what is known
+    is not asked again. About four seconds of device time for each kind and role.
+    """
+    key, store = json.dumps(environment, sort_keys=True), measuring.store
+    steps = {}
+    asked = questions(network)
+    for index, (kind, role) in enumerate(asked):
+        observer.step(index, len(asked))
+        fact = f"granularity {kind.value} {role.value}"
+        known = store.get_device_fact(key, fact) if store is not None else None
+        if known is None:
+            known = fast_multiples(_ask(kind, role, measuring)).to_dict()
+            if store is not None:
+                store.put_device_fact(key, fact, known)
+        steps.update(Granularity.from_dict(known).steps)
+    return Granularity(steps=steps)
+
+
+def _ask(kind: LayerKind, role: Role, measuring: Measuring) -> list[ProbePoint]:
+    widths = probe_widths(REFERENCE)
+    with tempfile.TemporaryDirectory(prefix="boardfit-") as folder:
+        paths = [
+            layer_model(
+                kind,
+                width_in=REFERENCE if role is Role.OUTPUT and kind is not LayerKind.DEPTHWISE else width,
+                width_out=width if role is Role.OUTPUT else REFERENCE,
+                side=SIDE,
+                kernel=KERNELS.get(kind, 3),
+                path=Path(folder) / f"{kind.value}-{role.value}-{width}.onnx",
+            )
+            for width in widths
+        ]
+        ratios = measuring.layers(paths, [path.stem for path in paths], time_s=TIME_S)
+    points = [ProbePoint(kind=kind, role=role, width=widths[0], ratio=1.0, low=1.0, high=1.0)]
+    for width, found in zip(widths[1:], ratios, strict=True):
+        low, high = found.low or found.ratio / 2, found.high or found.ratio * 2  # no interval: as good as unknown
+        points.append(ProbePoint(kind=kind, role=role, width=width, ratio=found.ratio, low=low, high=high))
+    return points

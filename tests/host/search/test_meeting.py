@@ -1,0 +1,65 @@
+import pytest
+
+from host.search.meeting import Found, Tried, find_plan
+from host.search.network import Plan
+from host.search.solution import Infeasible
+
+WINDOW = (0.97, 1.0)
+
+
+class Device:
+    """A device whose true latency is `bias` times what the model predicts, over widths 1 to 1000 in steps of `step`."""
+
+    def __init__(self, bias: float, step: int = 1) -> None:
+        self.bias, self.step, self.measured = bias, step, 0
+
+    def propose(self, budget: float) -> Plan:
+        width = int(budget * 1000) // self.step * self.step
+        if width < 1:
+            raise Infeasible("too fast", fastest_ratio=0.01, fastest_plan=Plan(kept={"a": 1}))
+        return Plan(kept={"a": min(width, 1000)})
+
+    def measure(self, plan: Plan) -> Tried:
+        self.measured += 1
+        ratio = plan.kept["a"] / 1000 * self.bias
+        return Tried(plan=plan, ratio=ratio, low=ratio * 0.99, high=ratio * 1.01)
+
+    def find(self, target: float, tries: int = 6) -> Found:
+        return find_plan(self.propose, self.measure, target=target, window=WINDOW, tries=tries)
+
+
+@pytest.mark.parametrize("bias", [0.8, 0.95, 1.0, 1.05, 1.3])
+@pytest.mark.parametrize("target", [0.35, 0.5, 0.7])
+def test_the_window_is_met_within_three_measurements(bias: float, target: float) -> None:
+    device = Device(bias)
+    found = device.find(target)
+    assert found.reason is None
+    assert 0.97 * target <= found.best.ratio <= target
+    assert device.measured == len(found.tried) <= 3
+
+
+def test_where_no_width_fits_in_between_the_slowest_plan_under_the_target_is_taken() -> None:
+    found = Device(1.0, step=300).find(0.5)
+    assert found.best.plan.kept == {"a": 300}
+    assert found.reason is not None
+    assert "0.600 of the target" in found.reason
+
+
+def test_no_plan_is_measured_twice() -> None:
+    device = Device(1.02, step=100)
+    found = device.find(0.5)
+    plans = [each.plan.key() for each in found.tried]
+    assert len(plans) == len(set(plans)) == device.measured
+
+
+def test_tries_bound_the_measurements() -> None:
+    device = Device(1.7)
+    found = device.find(0.5, tries=1)
+    assert device.measured == 1
+    assert found.reason is not None
+    assert "in 1 tries" in found.reason
+
+
+def test_a_target_that_no_plan_is_predicted_to_reach_is_the_callers() -> None:
+    with pytest.raises(Infeasible):
+        Device(1.0).find(0.0005)
