@@ -18,12 +18,22 @@ AIM = 0.985
 #: first.
 BOUND = 1.3
 #: A guess this close (in log budget, as a share of the bracket) to a known end is moved inwards.
-INSET = 0.15
+INSET = 0.1
+#: The least relative change of a budget that can ask for another plan.
+NUDGE = 0.005
+#: Pull of the response to 1: the variance of two ratios (0.5 % each) over that of responses (0.2).
+SHRINKAGE = 0.001
+#: Powers by which a measurement can sensibly follow the budget; outside them noise spoke.
+RESPONSE = (0.7, 1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """The budget that the planner was given, and the paired ratio that its plan measured."""
+    """The budget that the planner was given, and the paired ratio that its plan measured.
+
+    Where the latency model was refitted since, `budget` is the refitted model's prediction for that plan:
+    budgets of one list must mean the same thing.
+    """
 
     budget: float
     measured: float
@@ -51,29 +61,49 @@ def round_budgets(target: float, rounds: int, start: float = 1.0) -> tuple[float
 def correct(tries: Sequence[Try], target: float) -> float | None:
     """Return the next budget after `tries` (oldest first); None if the last one met `target`.
 
-    The error of the last try is taken as a factor and divided out, by at most 30 %. Once a budget that
-    measured too slow and a lower one that measured too fast are known, the next lies between them: by
-    interpolation in the logarithms, kept off the ends, and by bisection where the same end moved twice in a
-    row.
+    The first aims at the window's middle. Then the last try's error is divided out, by at most BOUND, with
+    the response that the last two tries showed. Once a budget that measured too slow and a lower one that
+    measured too fast are known, the next lies between them: by interpolation in the logarithms, kept off the
+    ends, and by bisection where three tries in a row fell on the same side.
     """
     if not tries:
-        return target
+        return AIM * target
     last = tries[-1]
     if within(last.measured, target):
         return None
-    aim = AIM * target
-    proposal = last.budget * min(max(aim / last.measured, 1 / BOUND), BOUND)
     slow = [each for each in tries if each.measured > WINDOW[1] * target]
-    if not slow:
-        return max(proposal, last.budget) if last.measured < aim else proposal
-    over = min(slow, key=lambda each: each.budget)
-    fast = [each for each in tries if each.measured < WINDOW[0] * target and each.budget < over.budget]
-    if not fast:
-        return min(proposal, over.budget / (1 + INSET / 10))
-    under = max(fast, key=lambda each: each.budget)
+    over = min(slow, key=lambda each: each.budget, default=None)
+    fast = [
+        each for each in tries if each.measured < WINDOW[0] * target and (over is None or each.budget < over.budget)
+    ]
+    under = max(fast, key=lambda each: each.budget, default=None)
+    if over is not None and under is not None:
+        return _between(under, over, tries, target)
+    factor = math.pow(AIM * target / last.measured, 1 / _response(tries))
+    proposal = last.budget * min(max(factor, 1 / BOUND), BOUND)
+    if over is not None:  # noise may have put the last try on the other side of a budget known to be too slow
+        return min(proposal, over.budget / (1 + NUDGE))
+    return proposal if under is None else max(proposal, under.budget * (1 + NUDGE))
+
+
+def _response(tries: Sequence[Try]) -> float:
+    """Return by which power the measurement follows the budget, from the last two tries; 1 if they don't
+    tell.
+    """
+    if len(tries) < 2:
+        return 1.0
+    before, last = tries[-2:]
+    moved = math.log(last.budget / before.budget)
+    followed = math.log(last.measured / before.measured)
+    low, high = RESPONSE
+    return min(max((followed * moved + SHRINKAGE) / (moved**2 + SHRINKAGE), low), high)
+
+
+def _between(under: Try, over: Try, tries: Sequence[Try], target: float) -> float:
     low, high = math.log(under.budget), math.log(over.budget)
-    place = (math.log(aim) - math.log(under.measured)) / (math.log(over.measured) - math.log(under.measured))
-    sides = [each.measured > aim for each in tries[-3:]]
-    if len(sides) == 3 and len(set(sides)) == 1:
+    span = math.log(over.measured / under.measured)
+    place = math.log(AIM * target / under.measured) / span
+    sides = {each.measured > AIM * target for each in tries[-3:]}
+    if len(tries) >= 3 and len(sides) == 1:
         place = 0.5
     return math.exp(low + (high - low) * min(max(place, INSET), 1 - INSET))

@@ -70,9 +70,7 @@ class LatencyModel:
         """
         full = network.full_plan().key()
         if all(probe.plan.key() == full for probe in probes):
-            raise ValueError(
-                "the latency model needs a probe of at least one plan narrower than the baseline"
-            )
+            raise ValueError("the latency model needs a probe of at least one plan narrower than the baseline")
         if not baseline_ns > 0:
             raise ValueError(f"baseline_ns must be positive, got {baseline_ns}")
         _check_names(network, probes)

@@ -106,9 +106,7 @@ def slowest_within(
     search = _Search(network, widths, price, latency_ratio, max_parameters, started + time_limit_s)
     fallback = search.fastest()
     latency = search.latency
-    plan, bound = search.best(
-        Linear(coefficients=-latency.coefficients, constant=-latency.constant), None, gap
-    )
+    plan, bound = search.best(Linear(coefficients=-latency.coefficients, constant=-latency.constant), None, gap)
     plan = plan or fallback
     ratio = search.ratio(plan)
     return Solution(
@@ -175,12 +173,8 @@ class _Search:
                 fastest_plan=least,
             )
         # On a device that runs some narrow widths slowly, the narrowest plan need not be the fastest.
-        plan, _, _ = self.program.minimise(
-            self.latency, self._size_limits(), time_limit_s=self._left_s(), gap=1e-6
-        )
-        fastest = min(
-            (each for each in (plan, least) if each is not None and self._small(each)), key=self.ratio
-        )
+        plan, _, _ = self.program.minimise(self.latency, self._size_limits(), time_limit_s=self._left_s(), gap=1e-6)
+        fastest = min((each for each in (plan, least) if each is not None and self._small(each)), key=self.ratio)
         if not self._fits(fastest):
             raise Infeasible(
                 "no plan over the allowed widths is predicted below "

@@ -32,18 +32,14 @@ class Probe:
     def __post_init__(self) -> None:
         if not 0 < self.ratio_low <= self.ratio <= self.ratio_high or not math.isfinite(self.ratio_high):
             raise ValueError(f"probe ratio {self.ratio} in [{self.ratio_low}, {self.ratio_high}]")
-        wrong = {
-            name: time for name, time in (self.nodes or {}).items() if not (time >= 0 and math.isfinite(time))
-        }
+        wrong = {name: time for name, time in (self.nodes or {}).items() if not (time >= 0 and math.isfinite(time))}
         if wrong:
             raise ValueError(f"node times must be finite and not negative: {wrong}")
         if self.other is not None and not (self.other >= 0 and math.isfinite(self.other)):
             raise ValueError(f"other must be finite and not negative, got {self.other}")
 
 
-def probe_plans(
-    network: Network, widths: Mapping[str, tuple[int, ...]], count: int, seed: int
-) -> tuple[Plan, ...]:
+def probe_plans(network: Network, widths: Mapping[str, tuple[int, ...]], count: int, seed: int) -> tuple[Plan, ...]:
     """Return up to `count` different plans over `widths` (ascending, by group name) that vary every group
     alike.
 

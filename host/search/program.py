@@ -118,9 +118,7 @@ class Program:
                 into[self._single[(only, width)]] += price(layer, *layer.widths({only: width}))
             return 0.0
         for one, two in product(self._widths[source], self._widths[target]):
-            into[self._column(source, one, target, two)] += price(
-                layer, *layer.widths({source: one, target: two})
-            )
+            into[self._column(source, one, target, two)] += price(layer, *layer.widths({source: one, target: two}))
         return 0.0
 
     def _add_joined(self, layer: Layer, price: Price, into: Floats) -> float:
@@ -188,9 +186,7 @@ class Program:
         for expression, lowest, highest in limits:
             size = float(np.abs(expression.coefficients).max()) or 1.0
             low, high = lowest - expression.constant, highest - expression.constant
-            constraints.append(
-                LinearConstraint(expression.coefficients[None, :] / size, low / size, high / size)
-            )
+            constraints.append(LinearConstraint(expression.coefficients[None, :] / size, low / size, high / size))
         size = float(np.abs(objective.coefficients).max()) / 1000 or 1.0
         integrality = np.zeros(self.columns, dtype=np.int64)
         integrality[: len(self._single)] = 1

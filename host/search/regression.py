@@ -80,9 +80,7 @@ class Estimate:
 
     def total(self, network: Network, rows: Floats) -> float:
         """Return the ratio to the baseline for `rows`, shape (layers, 5)."""
-        return self.overhead + sum(
-            self.layer(layer, row) for layer, row in zip(network.layers, rows, strict=True)
-        )
+        return self.overhead + sum(self.layer(layer, row) for layer, row in zip(network.layers, rows, strict=True))
 
 
 def estimate(network: Network, probes: Sequence[Probe], rows: Sequence[Floats], baseline: Floats) -> Estimate:
@@ -157,10 +155,9 @@ def _corrections(names: Sequence[str], residuals: Floats) -> dict[str, float]:
     means = {name: float(np.mean(each)) for name, each in grouped.items()}
     degrees = sum(len(each) - 1 for each in grouped.values())
     spread = float(np.mean(np.square(list(means.values()))))
-    if degrees:
-        within = sum(float(np.var(each)) * len(each) for each in grouped.values()) / degrees
-    else:  # one measurement per layer: scatter and character cannot be told apart, half counts as each
-        within = spread / 2
+    scatter = sum(float(np.var(each)) * len(each) for each in grouped.values())
+    # With one measurement per layer, scatter and character cannot be told apart: half counts as each.
+    within = scatter / degrees if degrees else spread / 2
     between = max(spread - within * len(grouped) / len(residuals), 0.0)
     return {
         name: float(np.exp(means[name] * between / (between + within / len(each)))) if between > 0 else 1.0
@@ -187,9 +184,7 @@ def _from_whole_nets(
     totals = baseline.sum(axis=0)
     shares = [size[index] / totals[feature] for index, (_, feature) in enumerate(columns)]
     weight = (0.5, 0.15, 0.15)
-    prior = np.array(
-        [*(share * weight[feature] for share, (_, feature) in zip(shares, columns, strict=True)), 0.2]
-    )
+    prior = np.array([*(share * weight[feature] for share, (_, feature) in zip(shares, columns, strict=True)), 0.2])
     design = np.array([summed(each) / size for each in (baseline, *rows)])
     ratios = np.array([1.0, *(probe.ratio for probe in probes)])
     pull = np.sqrt(RIDGE / len(prior)) * np.eye(len(prior))
@@ -206,9 +201,7 @@ def _from_whole_nets(
 def _raw(
     coefficients: Mapping[LayerKind, tuple[float, ...]], corrections: Mapping[str, float], per_output: float
 ) -> Estimate:
-    return Estimate(
-        coefficients=coefficients, corrections=corrections, per_output=per_output, overhead=0.0, scale=1.0
-    )
+    return Estimate(coefficients=coefficients, corrections=corrections, per_output=per_output, overhead=0.0, scale=1.0)
 
 
 def _calibrate(predicted: Floats, ratios: Floats) -> tuple[float, float]:

@@ -79,10 +79,5 @@ def check_widths(network: Network, widths: Widths) -> None:
     """Raise ValueError if a group has no widths, or widths that are not ascending and within its channels."""
     for group in network.groups:
         allowed = widths.get(group.name)
-        if (
-            not allowed
-            or list(allowed) != sorted(set(allowed))
-            or allowed[0] < 1
-            or allowed[-1] > group.channels
-        ):
+        if not allowed or list(allowed) != sorted(set(allowed)) or allowed[0] < 1 or allowed[-1] > group.channels:
             raise ValueError(f"group {group.name} of {group.channels} channels: allowed widths {allowed}")

@@ -44,9 +44,7 @@ def uniform(
     seen: set[tuple[tuple[str, int], ...]] = set()
     plan, ratio = network.full_plan(), float("inf")
     for keep in sorted(switches, reverse=True):
-        plan = Plan(
-            kept={group.name: _nearest(widths[group.name], keep * group.channels) for group in network.groups}
-        )
+        plan = Plan(kept={group.name: _nearest(widths[group.name], keep * group.channels) for group in network.groups})
         if plan.key() in seen:
             continue
         seen.add(plan.key())

@@ -106,14 +106,13 @@ class Device:
     quirk: float = 0.1
     profiler_ns: float = 1500.0
     seed: int = 0
+    quirks: dict[str, float] = field(init=False)
     _rng: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
-        quirks = np.random.default_rng(self.seed + 1)
-        self._quirks = {
-            layer.name: float(np.exp(self.quirk * quirks.normal())) for layer in self.network.layers
-        }
+        rng = np.random.default_rng(self.seed + 1)
+        self.quirks = {layer.name: float(np.exp(self.quirk * rng.normal())) for layer in self.network.layers}
 
     def layer_ns(self, layer: Layer, plan: Mapping[str, int]) -> float:
         """Return the true time of a layer."""
@@ -131,7 +130,7 @@ class Device:
         taps = 1 if layer.kind is LayerKind.DEPTHWISE else inward
         arithmetic = rate * taps * outward * layer.kernel * layer.output_pixels / layer.groups ** (taps != 1)
         traffic = per_element * (inward * layer.input_pixels + outward * layer.output_pixels)
-        return self._quirks[layer.name] * (1000 + (arithmetic**1.5 + traffic**1.5) ** (1 / 1.5))
+        return self.quirks[layer.name] * (1000 + (arithmetic**1.5 + traffic**1.5) ** (1 / 1.5))
 
     def total_ns(self, plan: Mapping[str, int]) -> float:
         """Return the true time of a plan, nodes that belong to no layer included."""
@@ -156,9 +155,7 @@ class Device:
         times: dict[str, float] = {}
         baseline = speed * (self.total_ns(full) + self.profiler_ns * len(self.network.layers))
         for layer in self.network.layers:
-            times[layer.name] = (
-                self._noisy(speed * (self.layer_ns(layer, plan.kept) + self.profiler_ns)) / baseline
-            )
+            times[layer.name] = self._noisy(speed * (self.layer_ns(layer, plan.kept) + self.profiler_ns)) / baseline
         return Probe(
             plan=plan,
             ratio=ratio,

@@ -55,8 +55,7 @@ def random_problem(
     )
     widths = {name: (*tuple(range(8, channels[name], 8))[-(options - 1) :], channels[name]) for name in names}
     losses = {
-        name: {width: float(rng.random() * (1 - width / channels[name])) for width in widths[name]}
-        for name in names
+        name: {width: float(rng.random() * (1 - width / channels[name])) for width in widths[name]} for name in names
     }
     return network, widths, losses
 
@@ -75,9 +74,7 @@ def bilinear(network: Network, seed: int) -> Price:
 
 def every_plan(network: Network, widths: dict[str, tuple[int, ...]]) -> list[Plan]:
     names = [group.name for group in network.groups]
-    return [
-        Plan(kept=dict(zip(names, each, strict=True))) for each in product(*(widths[name] for name in names))
-    ]
+    return [Plan(kept=dict(zip(names, each, strict=True))) for each in product(*(widths[name] for name in names))]
 
 
 @settings(max_examples=25, deadline=None)
@@ -94,9 +91,7 @@ def test_solve_equals_brute_force(seed: int, share: float, sized: bool) -> None:
         for plan, ratio in zip(plans, ratios, strict=True)
         if ratio <= budget and (limit is None or parameters(network, plan.kept) <= limit)
     ]
-    best = min(
-        (sum(losses[name][width] for name, width in plan.kept.items()) for plan in allowed), default=None
-    )
+    best = min((sum(losses[name][width] for name, width in plan.kept.items()) for plan in allowed), default=None)
     if best is None:
         with pytest.raises(Infeasible):
             solve(network, widths, losses, price, latency_ratio=budget, max_parameters=limit)
@@ -158,9 +153,7 @@ def test_at_least_uses_the_budget_when_losses_leave_it_open() -> None:
     assert 0.76 <= found.predicted_ratio <= 0.8
     narrow = slowest_within(network, widths, price, latency_ratio=0.8, gap=1e-9).predicted_ratio
     dropped = solve(network, widths, losses, price, latency_ratio=0.8, at_least=narrow + 1e-5)
-    assert dropped.loss == pytest.approx(
-        solve(network, widths, losses, price, latency_ratio=0.8).loss, rel=2e-3
-    )
+    assert dropped.loss == pytest.approx(solve(network, widths, losses, price, latency_ratio=0.8).loss, rel=2e-3)
 
 
 def test_solves_sixty_groups_of_eight_widths_to_the_stated_gap(make_mobile: Callable[..., Network]) -> None:
