@@ -1,0 +1,186 @@
+"""`host devices add|list|info|remove`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from host.cli import render
+from host.cli.errors import ExitCode
+from host.fleet.inventory import LOCAL, Inventory, RegisteredDevice
+
+if TYPE_CHECKING:
+    from device_agent.contract.device import DeviceInfo
+
+SCHEMA = 1
+#: Long enough for a board on a slow link, short enough to look at a rack.
+CHECK_TIMEOUT_S = 5.0
+
+
+@click.group("devices", short_help="Register devices, list them, ask what they are.")
+def command() -> None:
+    """Register devices under a name, list them, ask what they are. `local` is this machine and is always
+    there.
+    """
+
+
+@command.command("add")
+@click.argument("name")
+@click.argument("address")
+@click.option("--force", is_flag=True, help="Replace NAME if it is taken, and add it even if no agent answers now.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def add(name: str, address: str, force: bool, as_json: bool) -> None:
+    """Register the agent at ADDRESS (HOST or HOST:PORT) under NAME, after asking it what it is."""
+    from device_agent.contract.errors import DeviceUnreachable
+    from host.fleet.channel import check_address
+    from host.fleet.client import AgentClient
+
+    address = check_address(address)
+    device = RegisteredDevice(name=name, address=address)
+    inventory = Inventory()
+    if not force and any(known.name == name for known in inventory.devices()):
+        inventory.add(device)  # says by which command the name can be taken
+    info: DeviceInfo | None = None
+    try:
+        with AgentClient(address) as client:
+            info = client.describe()
+        device = RegisteredDevice(name=name, address=address, device_id=info.device_id, profile=info.profile)
+    except DeviceUnreachable as error:
+        if not force:
+            raise DeviceUnreachable(f"{error} To register it all the same, add --force.") from error
+    inventory.add(device, replace=force)
+    if as_json:
+        render.print_json({"schema": SCHEMA, "device": _entry(device), "info": _info_json(info)})
+    elif info is None:
+        click.echo(f"added {name} at {address}; no agent answers there now, so its profile is unknown")
+    else:
+        click.echo(f"added {name} at {address}: {info.board} (profile: {render.text_or_dash(info.profile)})")
+
+
+@command.command("list")
+@click.option("--check", is_flag=True, help="Ask every device whether it is there. Exit code 4 if none is.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def list_(ctx: click.Context, check: bool, as_json: bool) -> None:
+    """List the registered devices."""
+    devices = Inventory().devices()
+    answers = _ask_all(devices) if check else {}
+    if as_json:
+        entries = [
+            _entry(device) | ({"check": _check_json(answers[device.name])} if check else {}) for device in devices
+        ]
+        render.print_json({"schema": SCHEMA, "devices": entries})
+    elif devices:
+        columns = ("name", "address", "profile", *(("state",) if check else ()))
+        table = render.table(*columns)
+        for device in devices:
+            state = (_state_text(answers[device.name]),) if check else ()
+            table.add_row(device.name, device.address, render.text_or_dash(device.profile), *state)
+        render.console().print(table)
+    else:
+        click.echo(f"no devices are registered; add one with `host devices add NAME ADDRESS`, or use --device {LOCAL}")
+    if check and devices and all(isinstance(answer, Exception) for answer in answers.values()):
+        ctx.exit(ExitCode.NO_DEVICE)
+
+
+@command.command("info")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def info(name: str, as_json: bool) -> None:
+    """Ask the device NAME what it is: board, processor, runtimes, sensors."""
+    from host.fleet.devices import open_device
+
+    with open_device(name) as device:
+        found, address = device.info, device.client.address
+    if as_json:
+        render.print_json({"schema": SCHEMA, "name": device.name, "info": _info_json(found)})
+        return
+    console = render.console()
+    console.print(
+        render.facts(
+            [
+                ("name", device.name),
+                ("address", DASH_LOCAL if device.name == LOCAL else address),
+                ("device id", found.device_id),
+                ("board", found.board),
+                ("profile", render.text_or_dash(found.profile)),
+                ("processor", f"{found.cpu}, {found.cores} cores, {found.architecture}"),
+                ("governor", render.text_or_dash(found.governor)),
+                ("memory", render.bytes_text(found.memory_bytes)),
+                ("system", f"{found.operating_system}, kernel {found.kernel}, Python {found.python}"),
+                ("agent", f"{found.agent_version} (contract {found.contract_version})"),
+                ("threads", f"{found.default_threads} by default"),
+            ]
+        )
+    )
+    runtimes = render.table("runtime", "version", "files", "providers, or why it is not usable")
+    for runtime in found.runtimes:
+        runtimes.add_row(
+            runtime.name,
+            render.text_or_dash(runtime.version),
+            " ".join(f".{each.value}" for each in runtime.formats),
+            runtime.unavailable or ", ".join(runtime.providers) or render.DASH,
+        )
+    console.print(runtimes)
+    channels = render.table("sensor", "quantity", "site", "source")
+    for channel in found.channels:
+        channels.add_row(channel.name, channel.quantity.value, channel.site, channel.source)
+    console.print(channels if found.channels else "sensors: none")
+
+
+@command.command("remove")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def remove(name: str, as_json: bool) -> None:
+    """Forget the device NAME. Its measurements stay in the history."""
+    removed = Inventory().remove(name)
+    if as_json:
+        render.print_json({"schema": SCHEMA, "removed": _entry(removed)})
+    else:
+        click.echo(f"removed {removed.name} ({removed.address})")
+
+
+DASH_LOCAL = "this machine, an agent of its own per command"
+
+
+def _ask_all(devices: tuple[RegisteredDevice, ...]) -> dict[str, DeviceInfo | Exception]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from device_agent.contract.errors import BoardfitError
+    from host.fleet.client import AgentClient
+
+    def ask(device: RegisteredDevice) -> DeviceInfo | Exception:
+        try:
+            with AgentClient(device.address, timeout_s=CHECK_TIMEOUT_S) as client:
+                return client.describe()
+        except BoardfitError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=min(32, len(devices)) or 1) as pool:
+        return dict(zip((device.name for device in devices), pool.map(ask, devices), strict=True))
+
+
+def _state_text(answer: DeviceInfo | Exception) -> str:
+    return str(answer) if isinstance(answer, Exception) else f"ready: {answer.board}, agent {answer.agent_version}"
+
+
+def _check_json(answer: DeviceInfo | Exception) -> dict[str, Any]:
+    if isinstance(answer, Exception):
+        return {"reachable": False, "error": str(answer), "info": None}
+    return {"reachable": True, "error": None, "info": _info_json(answer)}
+
+
+def _entry(device: RegisteredDevice) -> dict[str, Any]:
+    return {
+        "name": device.name,
+        "address": device.address,
+        "device_id": device.device_id,
+        "profile": device.profile,
+    }
+
+
+def _info_json(info: DeviceInfo | None) -> Any:
+    from host.results.records import to_json
+
+    return None if info is None else to_json(info)
