@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import platform
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from device_agent import __version__
 from device_agent.board import BoardFacts
@@ -13,9 +13,17 @@ from device_agent.contract.artifact import Artifact
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo, RuntimeInfo
 from device_agent.contract.lease import Lease
 from device_agent.contract.measurement import MeasureEvent
-from device_agent.contract.settings import MeasureRequest
+from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.contract.transfer import InferHeader
-from device_agent.jobs import INFER_DEADLINE_S, JobSlot, default_memory_limit, measure, measure_limits
+from device_agent.jobs import (
+    INFER_DEADLINE_S,
+    JobSlot,
+    ProfileFacts,
+    channels_of,
+    default_memory_limit,
+    measure,
+    measure_limits,
+)
 from device_agent.lease import LeaseKeeper
 from device_agent.sensors import Sensor
 from device_agent.store import ArtifactStore
@@ -29,12 +37,18 @@ class Agent:
     """
 
     def __init__(
-        self, store: ArtifactStore, *, describe_board: Callable[[], BoardFacts], sensors: Sequence[Sensor]
+        self,
+        store: ArtifactStore,
+        *,
+        describe_board: Callable[[], BoardFacts],
+        profile: ProfileFacts,
+        sensors: Sequence[Sensor],
     ) -> None:
         self.store = store
         self.leases = LeaseKeeper()
         self._slot = JobSlot()
         self._describe_board = describe_board
+        self._profile = profile
         self._sensors = tuple(sensors)
         self._probe: asyncio.Task[tuple[RuntimeInfo, ...]] | None = None
 
@@ -58,7 +72,11 @@ class Agent:
         """Return what the device is. Errors are those of probing the runtimes."""
         runtimes = await self._runtimes()
         return device_info(
-            self.store.device_id(), self._describe_board(), runtimes=runtimes, sensors=self._sensors
+            self.store.device_id(),
+            self._describe_board(),
+            self._profile,
+            runtimes=runtimes,
+            sensors=self._sensors,
         )
 
     def acquire(self, holder: str, reason: str, ttl_s: float) -> Lease:
@@ -66,25 +84,23 @@ class Agent:
         self._slot.check_free()
         return self.leases.acquire(holder, reason, ttl_s)
 
-    async def measure(
-        self, request: MeasureRequest, token: str | None, caller: str
-    ) -> AsyncIterator[MeasureEvent]:
+    async def measure(self, request: MeasureRequest, token: str | None, caller: str) -> AsyncGenerator[MeasureEvent, None]:
         """Yield the events of a measurement; close the iterator to end it. `caller` names whoever holds no lease."""
         lease = self.leases.check(token)
         with self.store.use(request.artifacts) as found:
             names = " and ".join(artifact.name for _, artifact in found)
             with self._slot.hold(f"measuring {names}", lease.holder if lease else caller):
                 await self._probed()
+                request = replace(request, settings=self._complete(request.settings))
                 files = [ArtifactFile(path=path, artifact=artifact) for path, artifact in found]
                 limits = measure_limits(request)
-                async with aclosing(measure(request, files, limits=limits, sensors=self._sensors)) as events:
+                job = measure(request, files, limits=limits, sensors=self._sensors, profile=self._profile)
+                async with aclosing(job) as events:
                     async for event in events:
                         yield event
 
     @asynccontextmanager
-    async def infer(
-        self, header: InferHeader, token: str | None, caller: str
-    ) -> AsyncIterator[InferSession]:
+    async def infer(self, header: InferHeader, token: str | None, caller: str) -> AsyncIterator[InferSession]:
         """Load one artifact and answer batches of inputs until the context ends."""
         lease = self.leases.check(token)
         with self.store.use([header.sha256]) as [(path, artifact)]:
@@ -95,7 +111,7 @@ class Agent:
                     memory_bytes=header.memory_limit_bytes or default_memory_limit(),
                 )
                 file = ArtifactFile(path=path, artifact=artifact)
-                async with open_infer(header.settings, file, limits=limits) as session:
+                async with open_infer(self._complete(header.settings), file, limits=limits) as session:
                     yield session
 
     def delete(self, sha256: str, token: str | None) -> None:
@@ -106,6 +122,12 @@ class Agent:
     def list(self) -> tuple[Artifact, ...]:
         """Return the artifacts, least recently used first."""
         return self.store.list()
+
+    def _complete(self, settings: Settings) -> Settings:
+        """Return the settings with the device's default where they leave the threads to it."""
+        if settings.threads is not None:
+            return settings
+        return replace(settings, threads=default_threads(self._describe_board(), self._profile))
 
     async def _runtimes(self) -> tuple[RuntimeInfo, ...]:
         if self._probe is None or (self._probe.done() and (self._probe.cancelled() or self._probe.exception())):
@@ -119,15 +141,25 @@ class Agent:
             await asyncio.wait([self._probe])
 
 
+def default_threads(board: BoardFacts, profile: ProfileFacts) -> int:
+    """Return how many threads compute unless a request says otherwise."""
+    return profile.default_threads or board.cores
+
+
 def device_info(
-    device_id: str, board: BoardFacts, *, runtimes: tuple[RuntimeInfo, ...], sensors: Sequence[Sensor]
+    device_id: str,
+    board: BoardFacts,
+    profile: ProfileFacts,
+    *,
+    runtimes: tuple[RuntimeInfo, ...],
+    sensors: Sequence[Sensor],
 ) -> DeviceInfo:
     """Put together what Describe says."""
     return DeviceInfo(
         device_id=device_id,
         agent_version=__version__,
         contract_version=CONTRACT_VERSION,
-        profile=board.profile,
+        profile=profile.name,
         board=board.board,
         architecture=board.architecture,
         cpu=board.cpu,
@@ -135,9 +167,9 @@ def device_info(
         memory_bytes=board.memory_bytes,
         operating_system=board.operating_system,
         kernel=board.kernel,
-        python=platform.python_version(),
+        python=board.python,
         governor=board.governor,
-        default_threads=board.default_threads,
+        default_threads=default_threads(board, profile),
         runtimes=runtimes,
-        channels=tuple(channel for sensor in sensors for channel in sensor.channels),
+        channels=channels_of(sensors),
     )

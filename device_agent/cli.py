@@ -49,9 +49,12 @@ def _serve(options: argparse.Namespace) -> int:
 
     from device_agent.agent import Agent
     from device_agent.board import describe_board
+    from device_agent.heap import bound_heap
+    from device_agent.jobs import ProfileFacts
     from device_agent.sensors import discover
     from device_agent.server import ListenAddress, serve
     from device_agent.store import ArtifactStore
+    from device_agent.worker.launch import clear_stale_folders
 
     address = ListenAddress.parse(options.listen)
     if not address.is_loopback:
@@ -66,11 +69,16 @@ def _serve(options: argparse.Namespace) -> int:
             f"device-agent: warning: {address} is open to everyone on the network, unencrypted (--insecure)",
             file=sys.stderr,
         )
+    bound_heap()
     quota = options.quota or _default_quota(options.store)
     store = ArtifactStore(options.store, quota_bytes=quota)
     try:
+        clear_stale_folders()
         agent = Agent(
-            store, describe_board=lambda: describe_board(profile=options.profile), sensors=discover()
+            store,
+            describe_board=describe_board,
+            profile=ProfileFacts(name=options.profile),
+            sensors=discover(),
         )
         asyncio.run(serve(agent, address, announce=_announce))
     finally:
@@ -91,8 +99,12 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="serve hosts until stopped by a signal")
     serve.add_argument("--listen", default="127.0.0.1:50051", metavar="ADDRESS:PORT", help="default: %(default)s")
-    serve.add_argument("--quota", type=_size, metavar="SIZE", help="room for artifacts, such as 500M or 2Gi; default: "
-                       "2 GiB, or half of the free disk where that is less")
+    serve.add_argument(
+        "--quota",
+        type=_size,
+        metavar="SIZE",
+        help="room for artifacts, such as 500M or 2Gi; default: 2 GiB, or half of the free disk where that is less",
+    )
     serve.add_argument("--insecure", action="store_true", help="allow an address that others can reach, without TLS")
     _add_device_options(serve)
 

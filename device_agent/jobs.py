@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.contract.device import Channel
 from device_agent.contract.errors import AgentStopping, DeviceBusy, WorkerCrashed
 from device_agent.contract.measurement import MeasureEvent, Reading, ReadingBatch, Run, RunBatch
 from device_agent.contract.settings import MeasureRequest
-from device_agent.contract.verdicts import judge
+from device_agent.contract.verdicts import JobFacts, judge
 from device_agent.sampler import Sampler
 from device_agent.sensors import Sensor, worker_rss
 from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_measure
@@ -20,10 +22,19 @@ from device_agent.worker.result import WorkerResult
 
 #: Loading a large model from an SD card, with the runtime's own optimisation of its graph, can take minutes on a small board.
 LOAD_S = 120.0
-#: Inference streams batches as long as its caller likes; an hour is a bound against a caller that forgot it.
-INFER_DEADLINE_S = 3600.0
+#: For loading, and for each batch, of an inference; batches may be large and boards slow.
+INFER_DEADLINE_S = 600.0
 #: Share of the available memory that a worker may take, so that the system and the agent live on.
 MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileFacts:
+    """What a device profile adds to what the board says of itself; None where it does not say."""
+
+    name: str | None = None
+    default_threads: int | None = None
+    throttle_temperature_c: float | None = None
 
 
 @dataclass(slots=True)
@@ -79,8 +90,13 @@ class JobSlot:
 
 
 async def measure(
-    request: MeasureRequest, files: Sequence[ArtifactFile], *, limits: WorkerLimits, sensors: Sequence[Sensor]
-) -> AsyncIterator[MeasureEvent]:
+    request: MeasureRequest,
+    files: Sequence[ArtifactFile],
+    *,
+    limits: WorkerLimits,
+    sensors: Sequence[Sensor],
+    profile: ProfileFacts,
+) -> AsyncGenerator[MeasureEvent, None]:
     """Run a measurement and sample the sensors meanwhile; the last event is the result with its verdicts.
 
     Close the iterator to kill the worker. Errors are those of `run_measure`.
@@ -110,8 +126,30 @@ async def measure(
     if result is None:
         names = ", ".join(file.artifact.name for file in files)
         raise WorkerCrashed(f"the worker for {names} ended without a result; see the agent's log")
+    channels = channels_of(sensors)
     yield result.with_verdicts(
-        [judge(request, index, runs, readings, result) for index in range(len(request.artifacts))]
+        [
+            judge(runs, readings, channels, _facts(request, result, index, profile), artifact=index)
+            for index in range(len(request.artifacts))
+        ]
+    )
+
+
+def channels_of(sensors: Sequence[Sensor]) -> tuple[Channel, ...]:
+    """Return the channels of a job's readings: those of the sensors, and the worker's resident memory."""
+    return tuple(channel for sensor in (*sensors, worker_rss(os.getpid())) for channel in sensor.channels)
+
+
+def _facts(request: MeasureRequest, result: WorkerResult, index: int, profile: ProfileFacts) -> JobFacts:
+    artifact = result.artifacts[index]
+    return JobFacts(
+        clock_resolution_ns=result.clock_resolution_ns,
+        provider_asked=request.settings.provider,
+        provider=artifact.provider,
+        provider_share=artifact.provider_share,
+        steal_fraction=result.steal_fraction,
+        precision=request.stopping.precision,
+        throttle_temperature_c=profile.throttle_temperature_c,
     )
 
 

@@ -57,14 +57,18 @@ class Sampler:
         self._threads.clear()
 
     def _sample(self, sensor: Sensor) -> None:
+        try:
+            self._sample_until_stopped(sensor)
+        except Exception:
+            names = ", ".join(channel.name for channel in sensor.channels)
+            _log.exception("sensor %s failed; this job goes on without it", names)
+        finally:
+            sensor.close()
+
+    def _sample_until_stopped(self, sensor: Sensor) -> None:
         due_ns = self._clock()
         while not self._stop.is_set():
-            try:
-                self._readings.extend(sensor.read(self._clock()))
-            except Exception:
-                names = ", ".join(channel.name for channel in sensor.channels)
-                _log.exception("sensor %s failed and is left out of this job", names)
-                return
+            self._readings.extend(sensor.read(self._clock()))
             due_ns += round(sensor.interval_s * 1e9)
             now_ns = self._clock()
             # After a pause of the whole machine the missed samples are gone; don't read them in a burst.

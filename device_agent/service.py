@@ -17,6 +17,7 @@ from device_agent import codec
 from device_agent.agent import Agent
 from device_agent.contract.errors import AgentInternalError, BoardfitError, InvalidRequest, JobAborted, status_of
 from device_agent.contract.transfer import UploadHeader
+from device_agent.heap import trim_heap
 from device_agent.upload import Upload
 from device_agent.wire.v1 import agent_pb2 as pb
 from device_agent.wire.v1 import agent_pb2_grpc
@@ -78,9 +79,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         return codec.device_info_to_pb(await self._agent.describe())
 
     @_reports_errors
-    async def QueryArtifact(
-        self, request: pb.QueryArtifactRequest, context: _Context
-    ) -> pb.QueryArtifactResponse:
+    async def QueryArtifact(self, request: pb.QueryArtifactRequest, context: _Context) -> pb.QueryArtifactResponse:
         return codec.held_bytes_to_pb(self._agent.store.held(codec.query_request_from_pb(request)))
 
     @_reports_errors
@@ -112,18 +111,15 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             artifact = await asyncio.wrap_future(self._disk.submit(upload.finish))
         finally:
             self._disk.submit(upload.close)
+            self._disk.submit(trim_heap)
         return codec.upload_response_to_pb(artifact)
 
     @_reports_errors
-    async def ListArtifacts(
-        self, request: pb.ListArtifactsRequest, context: _Context
-    ) -> pb.ListArtifactsResponse:
+    async def ListArtifacts(self, request: pb.ListArtifactsRequest, context: _Context) -> pb.ListArtifactsResponse:
         return codec.artifacts_to_pb(self._agent.list())
 
     @_reports_errors
-    async def DeleteArtifact(
-        self, request: pb.DeleteArtifactRequest, context: _Context
-    ) -> pb.DeleteArtifactResponse:
+    async def DeleteArtifact(self, request: pb.DeleteArtifactRequest, context: _Context) -> pb.DeleteArtifactResponse:
         self._agent.delete(*codec.delete_request_from_pb(request))
         return pb.DeleteArtifactResponse()
 
@@ -153,9 +149,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         return codec.lease_to_pb(self._agent.leases.renew(*codec.renew_request_from_pb(request)))
 
     @_reports_errors
-    async def ReleaseLease(
-        self, request: pb.ReleaseLeaseRequest, context: _Context
-    ) -> pb.ReleaseLeaseResponse:
+    async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: _Context) -> pb.ReleaseLeaseResponse:
         self._agent.leases.release(codec.release_request_from_pb(request))
         return pb.ReleaseLeaseResponse()
 
