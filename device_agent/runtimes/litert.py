@@ -29,9 +29,7 @@ class LiteRt(Runtime):
             return RuntimeInfo(
                 name=self.name, version=_version(), formats=self.formats, providers=(), unavailable=str(error)
             )
-        return RuntimeInfo(
-            name=self.name, version=_version(), formats=self.formats, providers=interpreter.PROVIDERS
-        )
+        return RuntimeInfo(name=self.name, version=_version(), formats=self.formats, providers=interpreter.PROVIDERS)
 
     def load(self, path: Path, options: LoadOptions) -> LoadedModel:
         return interpreter.load(_import(), f"LiteRT {_version()}", path, options)

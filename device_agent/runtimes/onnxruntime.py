@@ -47,9 +47,7 @@ class OnnxRuntime(Runtime):
             module = _import()
             limits = onnxruntime_limits.probe(module)
         except RuntimeUnavailable as error:
-            return RuntimeInfo(
-                name=self.name, version=None, formats=self.formats, providers=(), unavailable=str(error)
-            )
+            return RuntimeInfo(name=self.name, version=None, formats=self.formats, providers=(), unavailable=str(error))
         return RuntimeInfo(
             name=self.name,
             version=module.__version__,
@@ -70,9 +68,7 @@ class OnnxRuntime(Runtime):
             )
         with path.open("rb") as file:
             if file.read(8)[4:] == b"TFL3":
-                raise ModelRejected(
-                    "this is a TFLite file, not ONNX; measure it with runtime litert or tflite-runtime"
-                )
+                raise ModelRejected("this is a TFLite file, not ONNX; measure it with runtime litert or tflite-runtime")
         session_options = _session_options(module, options)
         providers = [provider] if provider == CPU_PROVIDER else [provider, CPU_PROVIDER]
         try:
@@ -140,8 +136,7 @@ class _Model(LoadedModel):
             return CPU_PROVIDER, 1.0
         try:
             counts = {
-                part.ep_name: len(part.get_nodes())
-                for part in self._session.get_provider_graph_assignment_info()
+                part.ep_name: len(part.get_nodes()) for part in self._session.get_provider_graph_assignment_info()
             }
         except Exception:  # before 1.24 there is no such call
             return next(iter(self._session.get_providers())), None

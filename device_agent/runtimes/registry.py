@@ -40,9 +40,7 @@ def get(name: str) -> Runtime:
     """Return the runtime. RuntimeUnavailable if no runtime has this name or its module cannot be imported."""
     targets = known()
     if name not in targets:
-        raise RuntimeUnavailable(
-            f"no runtime is named {name!r} on this device; known: {', '.join(sorted(targets))}"
-        )
+        raise RuntimeUnavailable(f"no runtime is named {name!r} on this device; known: {', '.join(sorted(targets))}")
     module, _, attribute = targets[name].partition(":")
     try:
         runtime = getattr(importlib.import_module(module), attribute)()
@@ -51,9 +49,7 @@ def get(name: str) -> Runtime:
             f"runtime {name!r} ({targets[name]}) cannot be imported: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(runtime, Runtime):
-        raise RuntimeUnavailable(
-            f"runtime {name!r}: {targets[name]} is not a device_agent.runtimes.base.Runtime"
-        )
+        raise RuntimeUnavailable(f"runtime {name!r}: {targets[name]} is not a device_agent.runtimes.base.Runtime")
     return runtime
 
 
@@ -64,7 +60,5 @@ def describe_all() -> tuple[RuntimeInfo, ...]:
         try:
             found.append(get(name).info())
         except RuntimeUnavailable as error:
-            found.append(
-                RuntimeInfo(name=name, version=None, formats=(), providers=(), unavailable=str(error))
-            )
+            found.append(RuntimeInfo(name=name, version=None, formats=(), providers=(), unavailable=str(error)))
     return tuple(found)

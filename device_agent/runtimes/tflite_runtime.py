@@ -31,9 +31,7 @@ class TfliteRuntime(Runtime):
             return RuntimeInfo(
                 name=self.name, version=_version(), formats=self.formats, providers=(), unavailable=str(error)
             )
-        return RuntimeInfo(
-            name=self.name, version=_version(), formats=self.formats, providers=interpreter.PROVIDERS
-        )
+        return RuntimeInfo(name=self.name, version=_version(), formats=self.formats, providers=interpreter.PROVIDERS)
 
     def load(self, path: Path, options: LoadOptions) -> LoadedModel:
         return interpreter.load(_import(), f"tflite-runtime {_version()}", path, options)

@@ -68,9 +68,7 @@ def _settings(data: dict[str, Any]) -> Settings:
 def _probe(events: int) -> None:
     from device_agent.runtimes import registry
 
-    write_frame(
-        events, {"type": "runtimes", "runtimes": [dataclasses.asdict(one) for one in registry.describe_all()]}
-    )
+    write_frame(events, {"type": "runtimes", "runtimes": [dataclasses.asdict(one) for one in registry.describe_all()]})
 
 
 def _runtime(settings: Settings) -> tuple[Any, str]:

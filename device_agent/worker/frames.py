@@ -28,9 +28,7 @@ def encode(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
     """Return the bytes of one frame."""
     text = json.dumps(header, separators=(",", ":")).encode()
     if len(text) > MAX_HEADER_BYTES or len(payload) > MAX_PAYLOAD_BYTES:
-        raise ValueError(
-            f"frame with a header of {len(text)} and a payload of {len(payload)} bytes is too large"
-        )
+        raise ValueError(f"frame with a header of {len(text)} and a payload of {len(payload)} bytes is too large")
     return PREFIX.pack(len(text), len(payload)) + text + payload
 
 

@@ -43,9 +43,7 @@ def _draw(spec: TensorSpec, generator: np.random.Generator) -> NDArray[np.generi
         return generator.integers(limits.min, limits.max + 1, shape).astype(dtype)
     if dtype.kind in "iu":
         return generator.integers(0, 2, shape).astype(dtype)
-    raise ModelRejected(
-        f"input {spec.name!r} has type {spec.dtype!r}, for which there are no random values; use infer"
-    )
+    raise ModelRejected(f"input {spec.name!r} has type {spec.dtype!r}, for which there are no random values; use infer")
 
 
 def arrays_of(tensors: Sequence[Tensor], specs: Sequence[TensorSpec]) -> dict[str, NDArray[np.generic]]:
@@ -53,9 +51,7 @@ def arrays_of(tensors: Sequence[Tensor], specs: Sequence[TensorSpec]) -> dict[st
     given = {tensor.name: tensor for tensor in tensors}
     wanted = {spec.name: spec for spec in specs}
     if given.keys() != wanted.keys() or len(given) != len(tensors):
-        raise InvalidRequest(
-            f"inputs {sorted(t.name for t in tensors)} were sent; the model takes {sorted(wanted)}"
-        )
+        raise InvalidRequest(f"inputs {sorted(t.name for t in tensors)} were sent; the model takes {sorted(wanted)}")
     return {name: _array(given[name], spec) for name, spec in wanted.items()}
 
 

@@ -31,9 +31,9 @@ from device_agent.contract.errors import (
 )
 from device_agent.contract.measurement import Phase, Progress, RunBatch
 from device_agent.contract.settings import MeasureRequest, Settings
+from device_agent.sensors.worker_rss import ResidentMemory
 from device_agent.worker import frames, result
 from device_agent.worker.result import WorkerResult
-from device_agent.worker.watch import ResidentMemory
 
 _FOLDER_PREFIX = "boardfit-worker-"
 _TAIL_BYTES = 8192
@@ -170,11 +170,7 @@ class _Worker:
         self._failure: BoardfitError | None = None
         self._tail = bytearray()
         self.loading = True
-        self.who = (
-            f"the worker of model {', '.join(map(repr, names))}"
-            if names
-            else "the worker that probes runtimes"
-        )
+        self.who = f"the worker of model {', '.join(map(repr, names))}" if names else "the worker that probes runtimes"
         self.pid = process.pid
 
     def set_deadline(self, seconds: float | None) -> None:
@@ -240,9 +236,7 @@ class _Worker:
             cause = f"crashed with signal {signal.Signals(-status).name} in the runtime"
         else:
             cause = f"exited with status {status} before it was done"
-        return WorkerCrashed(
-            f"{self.who} {cause}; try another runtime or version, or export the model again{said}"
-        )
+        return WorkerCrashed(f"{self.who} {cause}; try another runtime or version, or export the model again{said}")
 
     async def watch_memory(self) -> None:
         """Kill the worker when its resident memory passes the limit."""
@@ -305,9 +299,7 @@ async def _finish(worker: _Worker, tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _start(
-    names: Sequence[str], limits: WorkerLimits, folder: Path, closers: list[Callable[[], Any]]
-) -> _Worker:
+async def _start(names: Sequence[str], limits: WorkerLimits, folder: Path, closers: list[Callable[[], Any]]) -> _Worker:
     jobs_read, jobs_write = os.pipe()
     events_read, events_write = os.pipe()
     try:

@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter_ns
 
-#: Position of ru_nivcsw in the tuple that getrusage returns.
-_INVOLUNTARY = 15
-
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
@@ -51,13 +48,13 @@ class TurnTimer:
             raise ValueError(f"{count} runs are over the timer's capacity of {self._capacity}")
         starts, ends, switches, who = self.starts, self.ends, self.switches, self._who
         getrusage, clock = resource.getrusage, perf_counter_ns
-        switches[0] = getrusage(who)[_INVOLUNTARY]
+        switches[0] = getrusage(who).ru_nivcsw
         for place in range(count):
             start = clock()
             run()
             ends[place] = clock()
             starts[place] = start
-            switches[place + 1] = getrusage(who)[_INVOLUNTARY]
+            switches[place + 1] = getrusage(who).ru_nivcsw
 
     def disturbed(self, count: int) -> list[bool]:
         """Return the mark of each run of the last turn: switched out during it or during the run before it.

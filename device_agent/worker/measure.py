@@ -89,11 +89,7 @@ class Measuring:
         self._warm_up(plain)
         # Read before the twin is loaded: it would count twice.
         peak = memory.read() if memory is not None and self._request.profile_nodes else None
-        twins = (
-            [self._load(index, profiled=True) for index in range(len(self._files))]
-            if self._profiles(plain)
-            else []
-        )
+        twins = [self._load(index, profiled=True) for index in range(len(self._files))] if self._profiles(plain) else []
         self._warm_up(twins)
         with no_garbage_collection():
             self._time(plain, twins)
@@ -174,9 +170,7 @@ class Measuring:
             return
         while not rule.done(self._runs):
             for place in next(turns):
-                self._take_turn(
-                    taking_part[place], self._request.turn_runs, settling=len(taking_part) > 1, rule=rule
-                )
+                self._take_turn(taking_part[place], self._request.turn_runs, settling=len(taking_part) > 1, rule=rule)
             profiled += 2 * self._request.turn_runs
             if len(taking_part) > len(plain) and profiled >= _PROFILED_RUNS:
                 taking_part, turns = plain, order.blocks(len(plain))
@@ -187,9 +181,7 @@ class Measuring:
             typical = self._runs[-1].latency_ns or one.warm_latency_ns
             yield max(1, min(_LONE_TURN_NS // max(1, typical), _LARGEST_TURN))
 
-    def _take_turn(
-        self, participant: _Participant, count: int, *, settling: bool, rule: StoppingRule
-    ) -> None:
+    def _take_turn(self, participant: _Participant, count: int, *, settling: bool, rule: StoppingRule) -> None:
         begin = perf_counter_ns()
         with naming(participant.name):
             self._timer.turn(participant.model.run, count)
@@ -248,7 +240,7 @@ class Measuring:
         )
 
 
-class naming:  # noqa: N801 - reads as a statement: `with naming(model):`
+class naming:
     """Put the model's name before the message of errors about it."""
 
     def __init__(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -45,10 +46,8 @@ def limit(memory_bytes: int | None) -> None:
     RLIMIT_DATA counts private writable mappings (Linux 4.7 and newer). RLIMIT_AS would also count address space that is
     reserved and never used, of which runtimes reserve a lot.
     """
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    except OSError:
-        pass
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory_bytes is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)

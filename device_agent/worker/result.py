@@ -71,9 +71,7 @@ def from_json(data: dict[str, Any]) -> WorkerResult:
 
 def _artifact(data: dict[str, Any]) -> WorkerArtifact:
     nodes = data["nodes"]
-    return WorkerArtifact(
-        **{**data, "nodes": None if nodes is None else tuple(_node(item) for item in nodes)}
-    )
+    return WorkerArtifact(**{**data, "nodes": None if nodes is None else tuple(_node(item) for item in nodes)})
 
 
 def _node(data: dict[str, Any]) -> NodeTime:
