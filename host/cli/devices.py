@@ -76,7 +76,7 @@ def list_(ctx: click.Context, check: bool, as_json: bool) -> None:
         table = render.table(*columns)
         for device in devices:
             state = (_state_text(answers[device.name]),) if check else ()
-            table.add_row(device.name, device.address, render.text_or_dash(device.profile), *state)
+            render.add_row(table, device.name, device.address, render.text_or_dash(device.profile), *state)
         render.console().print(table)
     else:
         click.echo(f"no devices are registered; add one with `host devices add NAME ADDRESS`, or use --device {LOCAL}")
@@ -116,7 +116,8 @@ def info(name: str, as_json: bool) -> None:
     )
     runtimes = render.table("runtime", "version", "files", "providers, or why it is not usable")
     for runtime in found.runtimes:
-        runtimes.add_row(
+        render.add_row(
+            runtimes,
             runtime.name,
             render.text_or_dash(runtime.version),
             " ".join(f".{each.value}" for each in runtime.formats),
@@ -125,7 +126,7 @@ def info(name: str, as_json: bool) -> None:
     console.print(runtimes)
     channels = render.table("sensor", "quantity", "site", "source")
     for channel in found.channels:
-        channels.add_row(channel.name, channel.quantity.value, channel.site, channel.source)
+        render.add_row(channels, channel.name, channel.quantity.value, channel.site, channel.source)
     console.print(channels if found.channels else "sensors: none")
 
 

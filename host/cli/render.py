@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 DASH = "–"
 
@@ -132,6 +133,13 @@ def table(*columns: str, right: Sequence[str] = (), title: str | None = None) ->
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
     return made
+
+
+def add_row(table: Table, *cells: str | Text) -> None:
+    """Add a row whose texts mean what they say: square brackets are no markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> Table:

@@ -1,0 +1,63 @@
+"""Measuring one file on one device, as `host bench` does: push, choose a runtime, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from device_agent.contract.artifact import Artifact, ArtifactFormat
+from device_agent.contract.device import DeviceInfo
+from device_agent.contract.errors import InvalidRequest, RuntimeUnavailable
+from device_agent.contract.measurement import MeasureEvent, Measurement
+from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from host.fleet.devices import Device
+
+#: Which runtimes load a format, the one to prefer first.
+RUNTIMES: dict[ArtifactFormat, tuple[str, ...]] = {
+    ArtifactFormat.ONNX: ("onnxruntime",),
+    ArtifactFormat.TFLITE: ("litert", "tflite-runtime"),
+}
+
+
+def choose_runtime(info: DeviceInfo, format_: ArtifactFormat, wanted: str | None, *, device: str) -> str:
+    """Return the runtime to use: `wanted` if it can load the format here, else the first usable of the
+    format's.
+
+    Raises InvalidRequest for a runtime that does not load such files, RuntimeUnavailable if the device lacks
+    it.
+    """
+    candidates = RUNTIMES[format_]
+    if wanted is not None and wanted not in candidates:
+        raise InvalidRequest(f"runtime {wanted!r} does not load .{format_.value} files; {' and '.join(candidates)} can")
+    reasons = []
+    for name in candidates if wanted is None else (wanted,):
+        found = next((runtime for runtime in info.runtimes if runtime.name == name), None)
+        if found is not None and found.unavailable is None:
+            return name
+        reasons.append(f"{name}: {'unknown to its agent' if found is None else found.unavailable}")
+    raise RuntimeUnavailable(
+        f"device {device!r} cannot run .{format_.value} files ({'; '.join(reasons)}). Install a runtime "
+        f"there, "
+        f"such as pip install 'boardfit[{candidates[0]}]', and restart its agent."
+    )
+
+
+def measure_file(
+    device: Device,
+    path: Path,
+    *,
+    name: str,
+    runtime: str | None,
+    threads: int | None,
+    provider: str | None,
+    stopping: Stopping,
+    layers: bool,
+    on_push: Callable[[int, int], None] | None = None,
+    on_event: Callable[[MeasureEvent], None] | None = None,
+) -> tuple[Artifact, Measurement]:
+    """Push the file where it is missing, and measure it alone in a worker."""
+    chosen = choose_runtime(device.info, ArtifactFormat.of_suffix(path.suffix), runtime, device=device.name)
+    settings = Settings(runtime=chosen, threads=threads, provider=provider)
+    artifact = device.client.push(path, name=name, on_progress=on_push).artifact
+    request = MeasureRequest(artifacts=(artifact.sha256,), settings=settings, stopping=stopping, profile_nodes=layers)
+    return artifact, device.client.measure(request, on_event=on_event)
