@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ def group(options: GlobalOptions, debug: bool) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Results go to stdout, everything else to stderr."""
+    # gRPC's core writes to stderr by itself, and does so for every connection that ends.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     options = GlobalOptions()
     try:
         result = group.main(args=list(arguments), prog_name="host", obj=options, standalone_mode=False)
