@@ -18,13 +18,13 @@ from device_agent.contract.transfer import InferHeader
 from device_agent.jobs import (
     INFER_DEADLINE_S,
     JobSlot,
-    ProfileFacts,
     channels_of,
     default_memory_limit,
     measure,
     measure_limits,
 )
 from device_agent.lease import LeaseKeeper
+from device_agent.profiles import Profile
 from device_agent.sensors import Sensor
 from device_agent.store import ArtifactStore
 from device_agent.worker.launch import ArtifactFile, InferSession, WorkerLimits, open_infer, probe_runtimes
@@ -41,7 +41,7 @@ class Agent:
         store: ArtifactStore,
         *,
         describe_board: Callable[[], BoardFacts],
-        profile: ProfileFacts,
+        profile: Profile | None,
         sensors: Sequence[Sensor],
     ) -> None:
         self.store = store
@@ -84,7 +84,9 @@ class Agent:
         self._slot.check_free()
         return self.leases.acquire(holder, reason, ttl_s)
 
-    async def measure(self, request: MeasureRequest, token: str | None, caller: str) -> AsyncGenerator[MeasureEvent, None]:
+    async def measure(
+        self, request: MeasureRequest, token: str | None, caller: str
+    ) -> AsyncGenerator[MeasureEvent, None]:
         """Yield the events of a measurement; close the iterator to end it. `caller` names whoever holds no lease."""
         lease = self.leases.check(token)
         with self.store.use(request.artifacts) as found:
@@ -141,15 +143,17 @@ class Agent:
             await asyncio.wait([self._probe])
 
 
-def default_threads(board: BoardFacts, profile: ProfileFacts) -> int:
+def default_threads(board: BoardFacts, profile: Profile | None) -> int:
     """Return how many threads compute unless a request says otherwise."""
-    return profile.default_threads or board.cores
+    if profile is not None and profile.threads is not None:
+        return min(profile.threads, board.cores)
+    return board.cores
 
 
 def device_info(
     device_id: str,
     board: BoardFacts,
-    profile: ProfileFacts,
+    profile: Profile | None,
     *,
     runtimes: tuple[RuntimeInfo, ...],
     sensors: Sequence[Sensor],
@@ -159,7 +163,7 @@ def device_info(
         device_id=device_id,
         agent_version=__version__,
         contract_version=CONTRACT_VERSION,
-        profile=profile.name,
+        profile=None if profile is None else profile.name,
         board=board.board,
         architecture=board.architecture,
         cpu=board.cpu,

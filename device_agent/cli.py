@@ -10,9 +10,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_agent import __version__
 from device_agent.contract.errors import BoardfitError, InvalidRequest
+
+if TYPE_CHECKING:
+    from device_agent.profiles import Profile
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -31,12 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "serve":
             return _serve(options)
         if options.command == "info":
-            from device_agent.report import info  # a short command should not wait for gRPC
-
-            return info(options.store, profile=options.profile, as_json=options.json)
-        from device_agent.report import bench
-
-        return bench(options)
+            return _info(options)
+        return _bench(options)
     except (BoardfitError, OSError) as error:
         print(f"device-agent: {error}", file=sys.stderr)
         return USAGE if isinstance(error, InvalidRequest) else FAILED
@@ -50,7 +50,6 @@ def _serve(options: argparse.Namespace) -> int:
     from device_agent.agent import Agent
     from device_agent.board import describe_board
     from device_agent.heap import bound_heap
-    from device_agent.jobs import ProfileFacts
     from device_agent.sensors import discover
     from device_agent.server import ListenAddress, serve
     from device_agent.store import ArtifactStore
@@ -77,12 +76,50 @@ def _serve(options: argparse.Namespace) -> int:
         agent = Agent(
             store,
             describe_board=describe_board,
-            profile=ProfileFacts(name=options.profile),
+            profile=_profile(options.profile),
             sensors=discover(),
         )
         asyncio.run(serve(agent, address, announce=_announce))
     finally:
         store.close()
+    return DONE
+
+
+def _profile(name: str | None) -> Profile | None:
+    """Return the named device profile, else that of the board we are on, None where none matches."""
+    from device_agent.board import describe_board
+    from device_agent.profiles import get, recognise
+
+    if name is not None:
+        return get(name)
+    board = describe_board()
+    return recognise(board.compatible, board.architecture)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from device_agent.report import info
+
+    info(options.store, profile=_profile(options.profile), as_json=options.json)
+    return DONE
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from device_agent.contract.settings import Stopping
+    from device_agent.report import bench
+
+    given = {"min_runs": options.min_runs, "min_time_s": options.min_time, "max_time_s": options.max_time}
+    bench(
+        options.model,
+        store=options.store,
+        runtime=options.runtime,
+        threads=options.threads,
+        provider=options.provider,
+        cpus=options.cpus,
+        stopping=Stopping(**{name: value for name, value in given.items() if value is not None}),
+        nodes=options.nodes,
+        profile=_profile(options.profile),
+        as_json=options.json,
+    )
     return DONE
 
 

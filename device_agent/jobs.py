@@ -12,9 +12,10 @@ from pathlib import Path
 
 from device_agent.contract.device import Channel
 from device_agent.contract.errors import AgentStopping, DeviceBusy, WorkerCrashed
-from device_agent.contract.measurement import MeasureEvent, Reading, ReadingBatch, Run, RunBatch
+from device_agent.contract.measurement import MeasureEvent, MeasureResult, Reading, ReadingBatch, Run, RunBatch
 from device_agent.contract.settings import MeasureRequest
-from device_agent.contract.verdicts import JobFacts, judge
+from device_agent.contract.verdicts import judge
+from device_agent.profiles import Profile
 from device_agent.sampler import Sampler
 from device_agent.sensors import Sensor, worker_rss
 from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_measure
@@ -26,15 +27,6 @@ LOAD_S = 120.0
 INFER_DEADLINE_S = 600.0
 #: Share of the available memory that a worker may take, so that the system and the agent live on.
 MEMORY_SHARE = 0.8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileFacts:
-    """What a device profile adds to what the board says of itself; None where it does not say."""
-
-    name: str | None = None
-    default_threads: int | None = None
-    throttle_temperature_c: float | None = None
 
 
 @dataclass(slots=True)
@@ -95,7 +87,7 @@ async def measure(
     *,
     limits: WorkerLimits,
     sensors: Sequence[Sensor],
-    profile: ProfileFacts,
+    profile: Profile | None,
 ) -> AsyncGenerator[MeasureEvent, None]:
     """Run a measurement and sample the sensors meanwhile; the last event is the result with its verdicts.
 
@@ -126,10 +118,22 @@ async def measure(
     if result is None:
         names = ", ".join(file.artifact.name for file in files)
         raise WorkerCrashed(f"the worker for {names} ended without a result; see the agent's log")
-    channels = channels_of(sensors)
-    yield result.with_verdicts(
+    # The statistics of a hundred thousand runs take a while, and the event loop has other calls to answer.
+    yield await asyncio.to_thread(_judged, request, result, runs, readings, channels_of(sensors), profile)
+
+
+def _judged(
+    request: MeasureRequest,
+    result: WorkerResult,
+    runs: Sequence[Run],
+    readings: Sequence[Reading],
+    channels: Sequence[Channel],
+    profile: Profile | None,
+) -> MeasureResult:
+    hot = None if profile is None else profile.throttle_temperature_c
+    return result.with_verdicts(
         [
-            judge(runs, readings, channels, _facts(request, result, index, profile), artifact=index)
+            judge(request, index, runs, readings, result, channels=channels, throttle_temperature_c=hot)
             for index in range(len(request.artifacts))
         ]
     )
@@ -138,19 +142,6 @@ async def measure(
 def channels_of(sensors: Sequence[Sensor]) -> tuple[Channel, ...]:
     """Return the channels of a job's readings: those of the sensors, and the worker's resident memory."""
     return tuple(channel for sensor in (*sensors, worker_rss(os.getpid())) for channel in sensor.channels)
-
-
-def _facts(request: MeasureRequest, result: WorkerResult, index: int, profile: ProfileFacts) -> JobFacts:
-    artifact = result.artifacts[index]
-    return JobFacts(
-        clock_resolution_ns=result.clock_resolution_ns,
-        provider_asked=request.settings.provider,
-        provider=artifact.provider,
-        provider_share=artifact.provider_share,
-        steal_fraction=result.steal_fraction,
-        precision=request.stopping.precision,
-        throttle_temperature_c=profile.throttle_temperature_c,
-    )
 
 
 def measure_limits(request: MeasureRequest) -> WorkerLimits:

@@ -34,7 +34,7 @@ from device_agent.contract.errors import (
     UploadConflict,
 )
 from device_agent.contract.transfer import HeldBytes, UploadHeader
-from device_agent.durable import lock_folder, size_of, sync_folder, write_atomically
+from device_agent.durable import lock_folder, make_folder, size_of, sync_folder, write_atomically
 from device_agent.upload import Upload
 
 MAX_NAME = 200
@@ -60,7 +60,7 @@ class ArtifactStore:
         self._artifacts = root / "artifacts"
         self._partial = root / "partial"
         for folder in (root, self._artifacts, self._partial):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
         self._lock_file = lock_folder(root)
         self.root = root
         self.quota_bytes = quota_bytes
@@ -133,9 +133,7 @@ class ArtifactStore:
                 self._touch(artifact.sha256)
                 return None
             if artifact.sha256 in self._writers:
-                raise UploadConflict(
-                    f"another upload of {artifact.name!r} is under way; try again when it ends"
-                )
+                raise UploadConflict(f"another upload of {artifact.name!r} is under way; try again when it ends")
             held = size_of(path)
             if header.offset not in (0, held):
                 raise UploadConflict(

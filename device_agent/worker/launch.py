@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ async def run_measure(
     *,
     limits: WorkerLimits,
     on_pid: Callable[[int], None],
-) -> AsyncIterator[Progress | RunBatch | WorkerResult]:
+) -> AsyncGenerator[Progress | RunBatch | WorkerResult, None]:
     """Measure in a worker of its own; yields events, the last of which is the WorkerResult.
 
     Closing or cancelling the generator kills the worker and reaps it. Raises what the worker reported (ModelRejected,
