@@ -68,7 +68,8 @@ def describe_board(
 ) -> BoardFacts:
     """Return the facts of the machine whose files lie under `root`.
 
-    `profile` names a device profile where the board is not to be recognised; InvalidRequest if there is none of this name. For a recorded board the caller also gives what no file says: the processors in this process's affinity and `uname -m`.
+    `profile` names a device profile where the board is not to be recognised; InvalidRequest if there is none of this name.
+    For a recorded board the caller also gives what no file says: the processors in this process's affinity and `uname -m`.
     """
     cpus = len(os.sched_getaffinity(0)) if usable_cpus is None else usable_cpus
     quota = _cpu_quota(root)

@@ -71,6 +71,15 @@ class KeptFile:
             self._fd = None
 
 
+def read_once(path: Path) -> str | None:
+    """Return the content of a file that is read only at the start; None as `KeptFile.read`."""
+    file = KeptFile(path)
+    try:
+        return file.read()
+    finally:
+        file.close()
+
+
 def natural(path: Path) -> tuple[int, str]:
     """Sort key for names that end in a number: thermal_zone10 comes after thermal_zone2."""
     digits = "".join(letter for letter in path.name if letter.isdigit())

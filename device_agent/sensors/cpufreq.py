@@ -1,7 +1,7 @@
 """Processor clocks: cpufreq/policy*/scaling_cur_freq, in kHz.
 
-Kernel documentation: Documentation/admin-guide/pm/cpufreq.rst. It is what the kernel asked for; firmware that throttles on its own, as on a
-Raspberry Pi, may run slower.
+Kernel documentation: Documentation/admin-guide/pm/cpufreq.rst. It is what the kernel asked for; firmware that throttles on
+its own, as on a Raspberry Pi, may run slower.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The Raspberry Pi firmware's own word on throttling: get_throttled, a hexadecimal bit field.
 
-Raspberry Pi documentation, `vcgencmd get_throttled`: bit 0 under-voltage, 1 frequency capped, 2 throttled, 3 soft temperature limit;
-bits 16 to 19 say the same of the time since boot.
+Raspberry Pi documentation, `vcgencmd get_throttled`: bit 0 under-voltage, 1 frequency capped, 2 throttled, 3 soft temperature
+limit; bits 16 to 19 say the same of the time since boot.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Thermal zones: /sys/class/thermal/thermal_zone*/{type,temp}, in thousandths of a degree Celsius.
 
-Kernel documentation: Documentation/driver-api/thermal/sysfs-api.rst. Zone numbers change between kernels, so channels are named by type;
-a type may occur more than once.
+Kernel documentation: Documentation/driver-api/thermal/sysfs-api.rst. Zone numbers change between kernels, so channels are
+named by type; a type may occur more than once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.measurement import Reading
-from device_agent.sensors.base import KeptFile, Sensor, natural
+from device_agent.sensors.base import KeptFile, Sensor, natural, read_once
 
 
 class ThermalZones(Sensor):
@@ -30,7 +30,7 @@ class ThermalZones(Sensor):
         for folder in sorted(root.glob("sys/class/thermal/thermal_zone*"), key=natural):
             if not (folder / "temp").exists():
                 continue
-            kind = KeptFile(folder / "type").read() or folder.name
+            kind = read_once(folder / "type") or folder.name
             seen[kind] += 1
             name = f"thermal.{kind}" if seen[kind] == 1 else f"thermal.{kind}#{seen[kind]}"
             channel = Channel(

@@ -1,0 +1,43 @@
+"""What a machine says of itself, on synthetic boards and on this one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from device_agent.board import describe_board
+from device_agent.contract.errors import InvalidRequest
+
+ROOTS = Path(__file__).parents[1] / "fixtures" / "sysroots"
+
+
+@pytest.mark.parametrize("board", ["pi4", "pi5", "jetson-orin-nano", "vm", "broken"])
+def test_the_facts_are_the_golden_ones(board: str) -> None:
+    golden = json.loads((ROOTS / board / "golden.json").read_text())
+    facts = describe_board(ROOTS / board, usable_cpus=golden["usable_cpus"], architecture=golden["architecture"])
+    found = dataclasses.asdict(facts)
+    found["compatible"] = list(found["compatible"])
+    assert {key: found[key] for key in golden["board"]} == golden["board"]
+    assert facts.architecture == golden["architecture"]
+    assert facts.python == platform.python_version()
+
+
+def test_a_named_profile_wins_and_an_unknown_one_lists_the_known() -> None:
+    facts = describe_board(ROOTS / "vm", profile="pi3", usable_cpus=2)
+    assert (facts.profile, facts.default_threads, facts.throttle_temperature_c) == ("pi3", 2, 80.0)
+    with pytest.raises(InvalidRequest, match="'pi99'; known: .*pi4"):
+        describe_board(ROOTS / "vm", profile="pi99")
+
+
+def test_this_machine_has_memory_and_processors() -> None:
+    facts = describe_board()
+    assert 1 <= facts.cores <= len(os.sched_getaffinity(0))
+    assert facts.memory_bytes > 64 << 20
+    assert facts.architecture == platform.machine()
+    assert facts.cpu
+    assert facts.kernel
