@@ -15,6 +15,7 @@ import grpc.aio
 from device_agent.agent import Agent
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.transfer import MAX_MESSAGE_BYTES
+from device_agent.heap import trim_heap
 from device_agent.service import AgentService
 from device_agent.wire.v1 import agent_pb2_grpc
 
@@ -94,6 +95,7 @@ async def serve(agent: Agent, address: ListenAddress, *, announce: Callable[[Lis
     # What start-up made lives as long as the process; keep the collector from walking it again and again.
     gc.collect()
     gc.freeze()
+    trim_heap()
     await stop.wait()
     await agent.stop()
     await server.stop(GRACE_S)

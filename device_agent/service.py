@@ -26,6 +26,7 @@ from device_agent.wire.v1 import agent_pb2_grpc
 _WRITE_BYTES = 4 * 1024 * 1024
 #: Trailing metadata is limited to 8 KiB by default, and percent encoding can triple a message.
 _MAX_MESSAGE = 1500
+_TRIM_AFTER_S = 1.0
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -68,10 +69,13 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         self._agent = agent
         # One thread writes to the disk, so that the closing of an upload comes after its last write, whatever
         # happens to the call in between.
+        self._trim: asyncio.TimerHandle | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     def close(self) -> None:
         """Wait for the last write."""
+        if self._trim is not None:
+            self._trim.cancel()
         self._disk.shutdown()
 
     @_reports_errors
@@ -111,7 +115,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             artifact = await asyncio.wrap_future(self._disk.submit(upload.finish))
         finally:
             self._disk.submit(upload.close)
-            self._disk.submit(trim_heap)
+            self._trim_soon()
         return codec.upload_response_to_pb(artifact)
 
     @_reports_errors
@@ -127,18 +131,24 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
     async def Measure(self, request: pb.MeasureRequest, context: _Context) -> None:
         measurement, token = codec.measure_request_from_pb(request)
         # Written, not yielded: a cancelled call then unwinds through this frame at once and takes the worker with it.
-        async with aclosing(self._agent.measure(measurement, token, _caller(context))) as events:
-            async for event in events:
-                await context.write(codec.event_to_pb(event))
+        try:
+            async with aclosing(self._agent.measure(measurement, token, _caller(context))) as events:
+                async for event in events:
+                    await context.write(codec.event_to_pb(event))
+        finally:
+            self._trim_soon()
 
     @_reports_errors
     async def Infer(self, requests: AsyncIterator[pb.InferRequest], context: _Context) -> None:
         messages = aiter(requests)
         header, token = codec.infer_header_from_pb(await _first(messages))
-        async with self._agent.infer(header, token, _caller(context)) as session:
-            async for message in messages:
-                outputs = await session.run(codec.infer_inputs_from_pb(message))
-                await context.write(codec.infer_outputs_to_pb(outputs))
+        try:
+            async with self._agent.infer(header, token, _caller(context)) as session:
+                async for message in messages:
+                    outputs = await session.run(codec.infer_inputs_from_pb(message))
+                    await context.write(codec.infer_outputs_to_pb(outputs))
+        finally:
+            self._trim_soon()
 
     @_reports_errors
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: _Context) -> pb.Lease:
@@ -152,6 +162,12 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
     async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: _Context) -> pb.ReleaseLeaseResponse:
         self._agent.leases.release(codec.release_request_from_pb(request))
         return pb.ReleaseLeaseResponse()
+
+    def _trim_soon(self) -> None:
+        """Give memory back when the messages of the call are gone, once for calls in quick succession."""
+        if self._trim is not None:
+            self._trim.cancel()
+        self._trim = asyncio.get_running_loop().call_later(_TRIM_AFTER_S, trim_heap)
 
     async def _begin(self, header: UploadHeader) -> Upload | None:
         opening = self._disk.submit(self._agent.store.begin, header)
