@@ -77,14 +77,20 @@ def solve(
     plan, bound = search.best(objective, at_least, gap)
     plan = plan or fallback
     loss = summed(losses, plan)
-    proven = None if bound is None else max(0.0, loss - bound) / max(abs(loss), 1e-12)
+    largest = max(abs(each) for _, _, each in table)
     return Solution(
         plan=plan,
         predicted_ratio=search.ratio(plan),
         loss=loss,
-        gap=0.0 if loss == bound else proven,
+        gap=None if bound is None else _distance(loss, bound, largest),
         seconds=time.perf_counter() - started,
     )
+
+
+def _distance(loss: float, bound: float, largest: float) -> float:
+    """Return how far `loss` may lie above the best possible, relative to itself; rounding counts as none."""
+    slack = loss - bound
+    return slack / max(abs(loss), 1e-9 * largest) if slack > 1e-9 * largest else 0.0
 
 
 def slowest_within(

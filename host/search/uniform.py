@@ -28,35 +28,38 @@ def uniform(
     latency_ratio: float,
     losses: Mapping[str, Mapping[int, float]] | None = None,
 ) -> Solution:
-    """Return the plan of the largest keep ratio, one for all groups, whose predicted ratio is at most
-    `latency_ratio`.
+    """Return the plan of the largest keep ratio, one for all groups, predicted at most at `latency_ratio`.
 
     Each group takes the allowed width nearest to ratio x channels. Every ratio at which a group changes its
-    width is looked at. Raises Infeasible if not even the narrowest plan fits.
+    width is looked at. At such a ratio two widths are equally near; where not all groups in that position can
+    take the wider one, those first in the network do while the budget lasts, so that the plan comes as close
+    to the budget as a uniform one can. Raises Infeasible if not even the narrowest plan fits.
     """
     started = time.perf_counter()
     check_widths(network, widths)
-    cost = price_of(price)
+    cost, budget = price_of(price), latency_ratio * (1 + TOLERANCE)
     switches = {1.0, 0.0}
     for group in network.groups:
-        allowed = widths[group.name]
-        switches.update((low + high) / 2 / group.channels for low, high in pairwise(allowed))
-    seen: set[tuple[tuple[str, int], ...]] = set()
+        switches.update((low + high) / 2 / group.channels for low, high in pairwise(widths[group.name]))
+    wider: Plan | None = None
     plan, ratio = network.full_plan(), float("inf")
     for keep in sorted(switches, reverse=True):
         plan = Plan(kept={group.name: _nearest(widths[group.name], keep * group.channels) for group in network.groups})
-        if plan.key() in seen:
-            continue
-        seen.add(plan.key())
         ratio = total(network, cost, plan.kept)
-        if ratio <= latency_ratio * (1 + TOLERANCE):
-            return Solution(
-                plan=plan,
-                predicted_ratio=ratio,
-                loss=None if losses is None else summed(losses, plan),
-                gap=None,
-                seconds=time.perf_counter() - started,
-            )
+        if ratio > budget:
+            wider = plan
+            continue
+        for name, width in {} if wider is None else wider.kept.items():
+            tried = Plan(kept={**plan.kept, name: width})
+            if width != plan.kept[name] and (reached := total(network, cost, tried.kept)) <= budget:
+                plan, ratio = tried, reached
+        return Solution(
+            plan=plan,
+            predicted_ratio=ratio,
+            loss=None if losses is None else summed(losses, plan),
+            gap=None,
+            seconds=time.perf_counter() - started,
+        )
     raise Infeasible(
         f"the narrowest uniform plan is predicted at {ratio:.3f}x of the baseline's latency, and the target "
         f"is {latency_ratio:.3f}x: choose a larger target, or lower the floor of the widths",
