@@ -5,6 +5,7 @@ Runs of one process are autocorrelated, so intervals are over medians of blocks,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from device_agent.contract.measurement import Measurement, Run, RunKind
 BLOCK_TIMES = 5.0
 #: More blocks than this only make them short.
 MOST_BLOCKS = 100
+#: With fewer blocks the autocorrelation cannot be estimated well enough to trust their length.
+FEWEST_BLOCKS = 8
 #: With five independent values no order-statistics interval reaches 95 %.
-FEWEST_BLOCKS = 6
+FEWEST_INDEPENDENT = 6
 #: Statistics of undisturbed runs need this many of them, and this share of all.
 FEWEST_UNDISTURBED = 30
 UNDISTURBED_SHARE = 0.2
@@ -42,7 +45,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 class MedianInterval:
     """A median and an interval that covers the true one with at least 95 % probability.
 
-    `low` and `high` are None where there are fewer than six blocks: too few runs for the autocorrelation they have.
+    `low` and `high` are None where there are too few values for the autocorrelation they have.
     """
 
     median: float
@@ -103,20 +106,24 @@ def interval_rank(count: int, confidence: float = 0.95) -> int | None:
     return rank
 
 
-def median_interval(values: Sequence[float]) -> MedianInterval:
+def median_interval(values: Sequence[float], *, assume_independent: bool = False) -> MedianInterval:
     """Return the median and its 95 % interval over medians of blocks as long as the autocorrelation asks.
 
-    ValueError for no values. Values that do not fill a block are in the median and not in the interval.
+    With `assume_independent` single values are blocks, unless their lag-1 correlation is over two standard errors. That suits
+    few values which are independent by design; plain latencies are not. ValueError for no values. Values that do not fill
+    a block are in the median and not in the interval.
     """
     if not values:
         raise ValueError("the median of no values is not defined")
     middle = float(median(values))
-    wanted = max(BLOCK_TIMES * autocorrelation_time(values), len(values) / MOST_BLOCKS)
-    length = max(1, math.ceil(wanted)) | 1  # odd: then a block's median is unbiased for the median
-    if len(values) < 2 * FEWEST_BLOCKS * length and wanted < length - 1:
-        length -= 2
+    independent = assume_independent and not _correlated(values)
+    wanted = 1.0 if independent else BLOCK_TIMES * autocorrelation_time(values)
+    length = (
+        math.ceil(max(wanted, len(values) / MOST_BLOCKS)) | 1
+    )  # odd: then a block's median is unbiased for the median
     blocks = [float(median(values[i : i + length])) for i in range(0, len(values) - length + 1, length)]
-    rank = interval_rank(len(blocks)) if len(blocks) >= FEWEST_BLOCKS else None
+    fewest = FEWEST_INDEPENDENT if independent else FEWEST_BLOCKS
+    rank = interval_rank(len(blocks)) if len(blocks) >= fewest else None
     if rank is None:
         return MedianInterval(median=middle, low=None, high=None, blocks=len(blocks), block_runs=length)
     blocks.sort()
@@ -127,6 +134,14 @@ def median_interval(values: Sequence[float]) -> MedianInterval:
         blocks=len(blocks),
         block_runs=length,
     )
+
+
+def _correlated(values: Sequence[float]) -> bool:
+    """Say whether neighbours lie on the same side of the median more often than two standard errors allow."""
+    middle = median(values)
+    sides = [1 if value > middle else -1 for value in values]
+    agreement = sum(one * other for one, other in itertools.pairwise(sides)) / len(values)
+    return agreement > 2 / math.sqrt(len(values))
 
 
 def enough_undisturbed(undisturbed: int, total: int) -> bool:
@@ -142,7 +157,7 @@ def steadiest(runs: Sequence[Run]) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedRatio:
-    """Latency of the candidate over that of the baseline, with a 95 % interval (None: fewer than six independent blocks)."""
+    """Latency of the candidate over that of the baseline, with a 95 % interval (None: too few blocks)."""
 
     ratio: float
     low: float | None
@@ -166,7 +181,7 @@ def paired_ratio_of(runs: Sequence[Run], baseline: int = 0, candidate: int = 1) 
     ratios = block_log_ratios(runs, baseline, candidate)
     if not ratios:
         raise ValueError(f"artifacts {baseline} and {candidate} have no block in common; ask for more runs")
-    found = median_interval(ratios)
+    found = median_interval(ratios, assume_independent=True)
     return PairedRatio(
         ratio=math.exp(found.median),
         low=None if found.low is None else math.exp(found.low),

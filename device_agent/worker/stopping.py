@@ -26,7 +26,7 @@ def precision_reached(runs: Sequence[Run], artifacts: int, precision: float) -> 
         ratios = block_log_ratios(runs, 0, candidate)
         if not ratios:
             return False
-        found = median_interval(ratios)
+        found = median_interval(ratios, assume_independent=True)
         if found.low is None or found.high is None or math.expm1((found.high - found.low) / 2) > precision:
             return False
     return True

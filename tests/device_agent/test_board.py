@@ -30,7 +30,7 @@ def test_the_facts_are_the_golden_ones(board: str) -> None:
 def test_a_named_profile_wins_and_an_unknown_one_lists_the_known() -> None:
     facts = describe_board(ROOTS / "vm", profile="pi3", usable_cpus=2)
     assert (facts.profile, facts.default_threads, facts.throttle_temperature_c) == ("pi3", 2, 80.0)
-    with pytest.raises(InvalidRequest, match="'pi99'; known: .*pi4"):
+    with pytest.raises(InvalidRequest, match=r"'pi99'; known: .*pi4"):
         describe_board(ROOTS / "vm", profile="pi99")
 
 

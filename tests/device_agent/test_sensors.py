@@ -16,6 +16,10 @@ ROOTS = Path(__file__).parents[1] / "fixtures" / "sysroots"
 BOARDS = ["pi4", "pi5", "jetson-orin-nano", "vm", "broken"]
 
 
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def read_all(sensors: tuple[Sensor, ...], now_ns: int = 7) -> dict[str, float]:
     readings = [reading for sensor in sensors for reading in sensor.read(now_ns)]
     assert all(reading.time_ns == now_ns for reading in readings)
@@ -58,7 +62,7 @@ def test_a_replaced_file_is_read_anew_and_a_vanished_one_gives_nothing(tmp_path:
     assert kept.number() == 2000, "the kernel rewrites in place"
     other = tmp_path / "other"
     other.write_text("3000\n")
-    os.replace(other, path)
+    other.replace(path)
     assert kept.number() == 3000
     path.unlink()
     assert kept.number() is None
@@ -68,15 +72,15 @@ def test_a_replaced_file_is_read_anew_and_a_vanished_one_gives_nothing(tmp_path:
 
 
 def test_descriptors_are_kept_between_reads_and_given_back() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     sensors = discover(ROOTS / "pi4")
     read_all(sensors)
-    held = len(os.listdir("/proc/self/fd"))
+    held = open_descriptors()
     read_all(sensors)
-    assert len(os.listdir("/proc/self/fd")) == held > before
+    assert open_descriptors() == held > before
     for sensor in sensors:
         sensor.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_worker_rss_of_this_process_grows_with_what_it_holds() -> None:

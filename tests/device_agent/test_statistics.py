@@ -1,0 +1,244 @@
+"""Statistics of latencies: definitions against independent ones, and coverage by seeded simulation."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from device_agent.contract.measurement import Measurement, MeasureResult, Run, RunKind
+from device_agent.contract.settings import MeasureRequest
+from device_agent.contract.statistics import (
+    autocorrelation_time,
+    block_log_ratios,
+    enough_undisturbed,
+    interval_rank,
+    median_interval,
+    paired_ratio,
+    paired_ratio_of,
+    percentile,
+    steadiest,
+    steal_fraction,
+)
+from device_agent.worker import order
+
+
+def ar1(rng: random.Random, count: int, rho: float) -> list[float]:
+    """Gaussian AR(1) with unit variance."""
+    value = rng.gauss(0, 1)
+    fresh = math.sqrt(1 - rho * rho)
+    found = []
+    for _ in range(count):
+        value = rho * value + fresh * rng.gauss(0, 1)
+        found.append(value)
+    return found
+
+
+@pytest.mark.parametrize(("percent", "value"), [(0, 10), (25, 20), (50, 30), (75, 40), (90, 46), (99, 49.6), (100, 50)])
+def test_percentiles_are_type_7(percent: float, value: float) -> None:
+    assert percentile([50, 10, 40, 20, 30], percent) == pytest.approx(value)
+
+
+def test_percentile_agrees_with_numpy() -> None:
+    np = pytest.importorskip("numpy")
+    rng = random.Random(5)
+    values = [rng.lognormvariate(0, 1) for _ in range(997)]
+    for percent in (0.1, 12.5, 50, 90, 99, 99.9):
+        assert percentile(values, percent) == pytest.approx(float(np.percentile(values, percent)), rel=1e-12)
+
+
+@pytest.mark.parametrize(("values", "percent"), [([], 50), ([1.0], -1), ([1.0], 101)])
+def test_an_undefined_percentile_is_refused(values: list[float], percent: float) -> None:
+    with pytest.raises(ValueError, match="not defined"):
+        percentile(values, percent)
+
+
+def test_ranks_cover_95_percent_and_the_next_would_not() -> None:
+    assert [interval_rank(count) for count in (5, 6, 8, 9, 20, 100)] == [None, 1, 1, 2, 6, 40]
+    for count in (6, 11, 50, 333):
+        rank = interval_rank(count)
+        assert rank is not None
+
+        def tail(k: int, count: int = count) -> float:
+            return 2 * sum(math.comb(count, i) for i in range(k)) / 2**count
+
+        assert tail(rank) <= 0.05 < tail(rank + 1)
+
+
+@pytest.mark.parametrize(("rho", "low", "high"), [(0.0, 1.0, 1.3), (0.5, 1.7, 2.6), (0.9, 9.0, 17.0)])
+def test_autocorrelation_time_is_that_of_the_sign(rho: float, low: float, high: float) -> None:
+    # For a Gaussian AR(1) the sign's correlation at lag k is 2/pi asin(rho^k): times 1, 2.09 and 12.3.
+    rng = random.Random(11)
+    found = sum(autocorrelation_time(ar1(rng, 4000, rho)) for _ in range(20)) / 20
+    assert low <= found <= high
+
+
+def test_autocorrelation_time_of_constant_and_few_values_is_one() -> None:
+    assert autocorrelation_time([5.0] * 100) == 1.0
+    assert autocorrelation_time([1.0, 2.0]) == 1.0
+
+
+@pytest.mark.parametrize(("count", "rho", "draws"), [(200, 0.0, 3000), (400, 0.5, 2500), (1000, 0.9, 2000)])
+def test_the_interval_of_the_median_covers_it(count: int, rho: float, draws: int) -> None:
+    rng = random.Random(20_000 + count)
+    covered = given = 0
+    for _ in range(draws):
+        # Lognormal: skewed as latencies are; its median is 1.
+        found = median_interval([math.exp(0.1 * value) for value in ar1(rng, count, rho)])
+        if found.low is not None and found.high is not None:
+            given += 1
+            covered += found.low <= 1.0 <= found.high
+    assert given > 0.9 * draws
+    assert covered / given >= 0.93, f"{covered / given:.3f} of {given}"
+
+
+def test_the_naive_interval_would_not_cover() -> None:
+    """The reason for blocks: order statistics of single runs at rho 0.9 cover a third of the time."""
+    rng = random.Random(3)
+    covered = 0
+    for _ in range(300):
+        values = sorted(ar1(rng, 400, 0.9))
+        rank = interval_rank(400)
+        assert rank is not None
+        covered += values[rank - 1] <= 0 <= values[-rank]
+    assert covered / 300 < 0.5
+
+
+def test_too_few_values_have_no_interval() -> None:
+    found = median_interval([3.0, 1.0, 2.0])
+    assert (found.median, found.low, found.high, found.relative_half_width) == (2.0, None, None, None)
+    with pytest.raises(ValueError, match="no values"):
+        median_interval([])
+
+
+def test_the_interval_contains_the_median_and_its_width_is_relative() -> None:
+    rng = random.Random(9)
+    found = median_interval([100 + rng.gauss(0, 1) for _ in range(500)])
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.median <= found.high
+    assert found.relative_half_width == pytest.approx((found.high - found.low) / 2 / found.median)
+    assert found.block_runs % 2 == 1
+
+
+def test_constant_latencies_have_an_interval_of_no_width() -> None:
+    assert median_interval([7.0] * 60).relative_half_width == 0.0
+
+
+def paired_runs(
+    rng: random.Random, ratio: float, blocks: int, *, drift: float = 0.0, noise: float = 0.02, turn_runs: int = 5
+) -> Iterator[Run]:
+    """Two artifacts in balanced turns under a drift that both share."""
+    time_ns, turn = 0, 0
+    turns = order.blocks(2)
+    common = ar1(rng, blocks * 4 * turn_runs, 0.98)
+    number = 0
+    for _ in range(blocks):
+        for artifact in next(turns):
+            for place in range(turn_runs):
+                trend = math.exp(0.1 * common[number] + drift * number / len(common))
+                latency = 1e6 * (ratio if artifact else 1.0) * trend * math.exp(noise * rng.gauss(0, 1))
+                kind = RunKind.SETTLING if place == 0 else RunKind.TIMED
+                yield Run(
+                    artifact=artifact,
+                    kind=kind,
+                    turn=turn,
+                    start_ns=time_ns,
+                    latency_ns=round(latency),
+                    disturbed=False,
+                )
+                time_ns += round(latency)
+                number += 1
+            turn += 1
+
+
+def measurement(runs: tuple[Run, ...]) -> Measurement:
+    result = MeasureResult(
+        runtime="none", runtime_version="0", threads=1, artifacts=(), device_time_ns=1, steal_fraction=None
+    )
+    request = MeasureRequest(artifacts=("a" * 64, "b" * 64))
+    return Measurement(request=request, result=result, runs=runs, readings=())
+
+
+@pytest.mark.parametrize("blocks", [6, 12, 40])
+def test_the_paired_ratio_covers_the_true_one_under_a_shared_drift(blocks: int) -> None:
+    rng = random.Random(blocks)
+    covered = given = 0
+    for _ in range(400):
+        found = paired_ratio_of(tuple(paired_runs(rng, 0.8, blocks, drift=0.3)))
+        if found.low is not None and found.high is not None:
+            given += 1
+            covered += found.low <= 0.8 <= found.high
+    assert given > 0.9 * 400
+    assert covered / given >= 0.93, f"{covered / given:.3f} of {given}"
+
+
+def test_pairing_beats_the_ratio_of_medians_under_drift() -> None:
+    rng = random.Random(8)
+    runs = tuple(paired_runs(rng, 0.8, 30, drift=0.3))
+    found = paired_ratio(measurement(runs))
+    assert found.blocks == 30
+    assert found.ratio == pytest.approx(0.8, rel=0.01)
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.high - found.low) / found.ratio < 0.02
+    alone = median_interval([float(run.latency_ns) for run in runs if run.artifact == 0])
+    assert alone.relative_half_width is None or alone.relative_half_width > 0.02
+
+
+def test_swapping_the_artifacts_inverts_the_ratio() -> None:
+    runs = tuple(paired_runs(random.Random(4), 0.5, 20))
+    there, back = paired_ratio_of(runs, 0, 1), paired_ratio_of(runs, 1, 0)
+    assert there.ratio == pytest.approx(1 / back.ratio)
+    assert there.low is not None
+    assert back.high is not None
+    assert there.low == pytest.approx(1 / back.high)
+
+
+def test_disturbed_runs_do_not_move_the_ratio_where_others_are_enough() -> None:
+    def disturb(run: Run) -> Run:
+        # The candidate is hit in every third of its turns, for the whole turn, and is then ten times slower.
+        hit = run.artifact == 1 and (run.turn // 2) % 3 == 0
+        return Run(
+            artifact=run.artifact,
+            kind=run.kind,
+            turn=run.turn,
+            start_ns=run.start_ns,
+            latency_ns=run.latency_ns * (10 if hit else 1),
+            disturbed=hit,
+        )
+
+    runs = tuple(disturb(run) for run in paired_runs(random.Random(6), 0.8, 60))
+    assert paired_ratio_of(runs).ratio == pytest.approx(0.8, rel=0.02)
+
+
+def test_a_block_that_only_one_artifact_finished_is_left_out() -> None:
+    runs = tuple(paired_runs(random.Random(1), 0.8, 7))
+    cut = runs[: -len(runs) // 7 + 5]
+    assert len(block_log_ratios(runs, 0, 1)) == 7
+    assert len(block_log_ratios(cut, 0, 1)) == 6
+
+
+def test_a_ratio_without_common_blocks_is_refused() -> None:
+    with pytest.raises(ValueError, match="no block in common"):
+        paired_ratio_of(())
+
+
+def test_undisturbed_statistics_need_thirty_runs_and_a_fifth() -> None:
+    assert enough_undisturbed(30, 150)
+    assert not enough_undisturbed(29, 60)
+    assert not enough_undisturbed(30, 151)
+    runs = [
+        Run(artifact=0, kind=RunKind.TIMED, turn=0, start_ns=i, latency_ns=1 + (i % 2), disturbed=bool(i % 2))
+        for i in range(100)
+    ]
+    assert steadiest(runs) == [1] * 50
+    assert len(steadiest(runs[:40])) == 40
+
+
+def test_steal_is_a_share_of_one_core() -> None:
+    assert steal_fraction(100, 150, 2_000_000_000, 100) == pytest.approx(0.25)
+    assert steal_fraction(100, 90, 2_000_000_000, 100) == 0.0, "the counter may go backwards after a migration"
+    assert steal_fraction(0, 1, 0, 100) is None

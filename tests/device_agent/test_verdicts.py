@@ -1,0 +1,194 @@
+"""Verdicts: each finding alone, with its figure, threshold and hint; stable stands alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from device_agent.contract.device import Channel, Quantity
+from device_agent.contract.measurement import Reading, Run, RunKind, Verdict, VerdictCode
+from device_agent.contract.settings import MeasureRequest, Settings
+from device_agent.contract.verdicts import drift, judge
+from device_agent.worker.result import WorkerArtifact, WorkerResult
+
+REQUEST = MeasureRequest(artifacts=("a" * 64,))
+CHANNELS = (
+    Channel(name="thermal.cpu", quantity=Quantity.TEMPERATURE, site="cpu", source=""),
+    Channel(name="thermal.wifi", quantity=Quantity.TEMPERATURE, site="board", source=""),
+    Channel(name="cpufreq.policy0", quantity=Quantity.FREQUENCY, site="cpu", source=""),
+    Channel(name="pi.throttled", quantity=Quantity.FLAGS, site="soc", source=""),
+)
+
+
+def result(
+    provider: str = "CPUExecutionProvider", share: float | None = 1.0, steal: float | None = 0.0
+) -> WorkerResult:
+    artifact = WorkerArtifact(
+        sha256="a" * 64,
+        load_ns=1,
+        provider=provider,
+        provider_share=share,
+        peak_memory_bytes=None,
+        peak_rss_bytes=None,
+        nodes=None,
+    )
+    return WorkerResult(
+        runtime="onnxruntime",
+        runtime_version="1",
+        threads=1,
+        artifacts=(artifact,),
+        device_time_ns=1,
+        steal_fraction=steal,
+        clock_resolution_ns=1,
+    )
+
+
+def runs(
+    count: int = 300, latency: Callable[[int, random.Random], float] = lambda i, rng: 1e6 + rng.gauss(0, 1e4)
+) -> list[Run]:
+    rng = random.Random(1)
+    found, time_ns = [], 1000
+    for number in range(count):
+        taken = round(latency(number, rng))
+        found.append(
+            Run(artifact=0, kind=RunKind.TIMED, turn=number, start_ns=time_ns, latency_ns=taken, disturbed=False)
+        )
+        time_ns += taken
+    return found
+
+
+def readings(made: Sequence[Run], channel: str, values: Sequence[float]) -> list[Reading]:
+    """Spread values over the timed window."""
+    begin, end = made[0].start_ns, made[-1].start_ns
+    step = (end - begin) // max(1, len(values))
+    return [Reading(channel=channel, time_ns=begin + i * step, value=value) for i, value in enumerate(values)]
+
+
+def check(
+    made: Sequence[Run],
+    read: Sequence[Reading] = (),
+    facts: WorkerResult | None = None,
+    request: MeasureRequest = REQUEST,
+    throttle: float | None = 80.0,
+) -> dict[VerdictCode, Verdict]:
+    found = judge(request, 0, made, read, facts or result(), channels=CHANNELS, throttle_temperature_c=throttle)
+    assert len({verdict.code for verdict in found}) == len(found)
+    for verdict in found:
+        if verdict.code is not VerdictCode.STABLE:
+            assert verdict.unit
+            assert verdict.hint
+            assert verdict.threshold is not None
+    return {verdict.code: verdict for verdict in found}
+
+
+def test_quiet_runs_are_stable_and_nothing_else() -> None:
+    assert list(check(runs())) == [VerdictCode.STABLE]
+
+
+def test_runs_near_the_clock_are_too_short() -> None:
+    found = check(runs(latency=lambda i, rng: 6_000 + rng.gauss(0, 50)))
+    assert list(found) == [VerdictCode.TOO_SHORT]
+    assert found[VerdictCode.TOO_SHORT].value == pytest.approx(6000, rel=0.01)
+    coarse = replace(result(), clock_resolution_ns=100_000)
+    assert VerdictCode.TOO_SHORT in check(runs(), facts=coarse)
+
+
+def test_preempted_runs_are_contended() -> None:
+    made = [replace(run, disturbed=number % 5 == 0) for number, run in enumerate(runs())]
+    found = check(made)
+    assert list(found) == [VerdictCode.CONTENDED]
+    assert found[VerdictCode.CONTENDED].value == pytest.approx(0.2)
+    rare = [replace(run, disturbed=number % 20 == 0) for number, run in enumerate(runs())]
+    assert list(check(rare)) == [VerdictCode.STABLE]
+
+
+def test_stolen_time_is_contended() -> None:
+    found = check(runs(), facts=result(steal=0.05))
+    assert found[VerdictCode.CONTENDED].value == 0.05
+    assert list(check(runs(), facts=result(steal=None))) == [VerdictCode.STABLE]
+
+
+def test_a_wide_interval_is_unstable() -> None:
+    found = check(runs(latency=lambda i, rng: 1e6 * rng.lognormvariate(0, 1)))
+    assert list(found) == [VerdictCode.UNSTABLE]
+    value = found[VerdictCode.UNSTABLE].value
+    assert value is not None
+    assert value > 0.01
+
+
+def test_a_drift_is_unstable_even_where_the_precision_is_not_asked_for() -> None:
+    loose = replace(REQUEST, stopping=replace(REQUEST.stopping, precision=0.9))
+    drifting = runs(count=900, latency=lambda i, rng: 1e6 * (1 + 0.0001 * i) + rng.gauss(0, 1e5))
+    found = check(drifting, request=loose)
+    assert found[VerdictCode.UNSTABLE].unit in ("relative drift of the median", "relative half-width of the median")
+
+
+def test_drift_has_a_size_and_a_significance() -> None:
+    change, sigmas = drift([1.0] * 30 + [1.05] * 30 + [1.1] * 30)
+    assert change == pytest.approx(0.1)
+    assert sigmas > 6
+    change, sigmas = drift([1.0, 1.1] * 45)
+    assert (change, sigmas) == (pytest.approx(0.0), pytest.approx(0.0))
+    assert drift([1.0] * 8) == (0.0, 0.0)
+
+
+def test_too_few_runs_are_unstable_not_stable() -> None:
+    assert VerdictCode.UNSTABLE in check(runs(count=5))
+    assert VerdictCode.UNSTABLE in check([replace(run, kind=RunKind.WARM_UP) for run in runs(count=5)])
+
+
+@pytest.mark.parametrize("bits", [0x2, 0x4, 0x8])
+def test_the_firmware_bits_of_the_moment_are_throttled(bits: int) -> None:
+    made = runs()
+    found = check(made, readings(made, "pi.throttled", [0, bits, 0]))
+    assert list(found) == [VerdictCode.THROTTLED]
+    assert found[VerdictCode.THROTTLED].value == bits
+
+
+def test_bits_since_boot_and_readings_outside_the_runs_do_not_count() -> None:
+    made = runs()
+    assert list(check(made, readings(made, "pi.throttled", [0xF0000]))) == [VerdictCode.STABLE]
+    before = [Reading(channel="pi.throttled", time_ns=1, value=4.0)]
+    assert list(check(made, before)) == [VerdictCode.STABLE]
+
+
+def test_under_voltage_is_its_own_finding() -> None:
+    made = runs()
+    assert list(check(made, readings(made, "pi.throttled", [1]))) == [VerdictCode.UNDER_VOLTAGE]
+
+
+def test_a_falling_clock_is_throttled_and_a_rising_one_is_not() -> None:
+    made = runs()
+    fell = check(made, readings(made, "cpufreq.policy0", [1.5e9] * 10 + [1.2e9] * 10))
+    assert fell[VerdictCode.THROTTLED].value == pytest.approx(0.2)
+    assert list(check(made, readings(made, "cpufreq.policy0", [0.6e9] * 3 + [1.5e9] * 17))) == [VerdictCode.STABLE]
+
+
+def test_hot_needs_a_profile_and_a_zone_of_the_chip() -> None:
+    made = runs()
+    near = readings(made, "thermal.cpu", [60, 75.5])
+    found = check(made, near)
+    assert list(found) == [VerdictCode.HOT]
+    assert (found[VerdictCode.HOT].value, found[VerdictCode.HOT].threshold) == (75.5, 75.0)
+    assert list(check(made, near, throttle=None)) == [VerdictCode.STABLE]
+    assert list(check(made, readings(made, "thermal.wifi", [90]))) == [VerdictCode.STABLE]
+    assert list(check(made, readings(made, "thermal.cpu", [74.9]))) == [VerdictCode.STABLE]
+
+
+def test_another_provider_or_a_share_of_nodes_is_fell_back() -> None:
+    asked = replace(REQUEST, settings=Settings(provider="CUDAExecutionProvider"))
+    other = check(runs(), request=asked)
+    assert other[VerdictCode.FELL_BACK].value == 0.0
+    part = check(runs(), facts=result("CUDAExecutionProvider", 0.7), request=asked)
+    assert part[VerdictCode.FELL_BACK].value == 0.7
+    assert list(check(runs(), facts=result("CUDAExecutionProvider", 1.0), request=asked)) == [VerdictCode.STABLE]
+    assert list(check(runs(), facts=result("CUDAExecutionProvider", None), request=asked)) == [VerdictCode.STABLE]
+
+
+def test_findings_add_up() -> None:
+    made = runs()
+    read = [*readings(made, "pi.throttled", [5]), *readings(made, "thermal.cpu", [84])]
+    assert set(check(made, read)) == {VerdictCode.THROTTLED, VerdictCode.UNDER_VOLTAGE, VerdictCode.HOT}
