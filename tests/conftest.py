@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_agent import RunningAgent, start_agent
-
-StartAgent = Callable[..., RunningAgent]
+from running_agent import RunningAgent, StartAgent, start_agent
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +46,9 @@ class RunningAgent:
         return code
 
 
+StartAgent = Callable[..., RunningAgent]
+
+
 def start_agent(
     store: Path, *, arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None
 ) -> RunningAgent:
@@ -76,3 +82,23 @@ def _first_line(process: subprocess.Popen[str]) -> str:
         return lines.get(timeout=START_S)
     except queue.Empty:
         return ""
+
+
+def workers_of(agent_pid: int) -> list[int]:
+    """Return the processes that run as workers of an agent, dead or alive; they carry its number as their last argument."""
+    found: list[int] = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                if b"device_agent.worker" in words and str(agent_pid).encode() in words:
+                    found.append(int(folder.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Return when the condition holds; AssertionError if that takes absurdly long."""
+    end_s = time.monotonic() + STOP_S
+    while not condition():
+        assert time.monotonic() < end_s, f"still not so after {STOP_S:.0f} s: {what}"
+        time.sleep(0.01)

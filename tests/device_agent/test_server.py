@@ -1,0 +1,230 @@
+"""The command `device-agent`: start, refusal, end, and what it prints where."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running_agent import RunningAgent, StartAgent, wait_until, workers_of
+from wire_client import ENDLESS, Connect, WireClient
+
+from device_agent import __version__
+from device_agent.contract.errors import InvalidRequest, JobAborted, TransientError
+from device_agent.server import ListenAddress
+
+#: Loading any of these in the supervisor would cost the memory that the models need.
+HEAVY = ("numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "torch", "onnx", "host", "psutil")
+
+
+def device_agent(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "device_agent", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+def test_the_supervisor_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, device_agent.cli, device_agent.server, device_agent.agent, device_agent.report\n"
+        "import device_agent.profiles; device_agent.profiles.all_profiles()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nothing_heavy_is_loaded_after_work_either(agent: RunningAgent, client: WireClient, tiny_onnx: Path) -> None:
+    client.describe()
+    client.measure(client.put(tiny_onnx))
+    libraries = Path(f"/proc/{agent.process.pid}/maps").read_text()
+    assert "grpc" in libraries
+    assert not [name for name in HEAVY if f"/{name}/" in libraries]
+
+
+def test_an_idle_agent_is_small(agent: RunningAgent, client: WireClient) -> None:
+    client.describe()
+    rollup = Path(f"/proc/{agent.process.pid}/smaps_rollup").read_text()
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    assert kib["Rss"] < 45 * 1024
+    assert kib["Pss"] < 35 * 1024
+
+
+def test_describing_a_thousand_times_takes_no_memory(agent: RunningAgent, client: WireClient) -> None:
+    def rss_kib() -> int:
+        rollup = Path(f"/proc/{agent.process.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Rss:\s+(\d+) kB", rollup, re.MULTILINE)[1])  # type: ignore[index]
+
+    for _ in range(200):  # buffers that are made once
+        client.describe()
+    before = rss_kib()
+    for _ in range(1000):
+        client.describe()
+    assert rss_kib() - before < 1024
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(agent: RunningAgent, client: WireClient, number: int) -> None:
+    client.describe()
+    agent.process.send_signal(number)
+    assert agent.process.wait(30) == 0
+    assert workers_of(agent.process.pid) == []
+
+
+def test_a_signal_at_once_leaves_no_child(agent: RunningAgent) -> None:
+    # The probe of the runtimes is under way now.
+    assert agent.stop() == 0
+    assert workers_of(agent.process.pid) == []
+
+
+def test_a_signal_ends_the_running_job(
+    start: StartAgent, connect: Connect, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    agent = start(environment={"TMPDIR": str(temporary)})
+    client = connect(agent)
+    running = client.start_measure(client.put(tiny_onnx), stopping=ENDLESS)
+    next(running)
+    wait_until(lambda: workers_of(agent.process.pid) != [], "a worker runs")
+    agent.process.terminate()
+    with pytest.raises(JobAborted, match="ended by the agent's shutdown") as caught:
+        client.drain(running)
+    assert isinstance(caught.value, TransientError)
+    assert agent.process.wait(30) == 0
+    assert workers_of(agent.process.pid) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_stdout_has_one_line(agent: RunningAgent, client: WireClient) -> None:
+    client.describe()
+    agent.process.terminate()
+    rest, _ = agent.process.communicate(timeout=30)
+    assert rest == ""
+    assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d*", agent.address)
+
+
+def test_beyond_loopback_is_refused(tmp_path: Path) -> None:
+    done = device_agent("serve", "--listen", "0.0.0.0:0", "--store", str(tmp_path / "store"))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "no TLS yet" in done.stderr
+    assert "--insecure" in done.stderr
+
+
+def test_insecure_warns_and_serves(start: StartAgent) -> None:
+    agent = start(arguments=("--listen", "0.0.0.0:0", "--insecure"))
+    assert agent.address.startswith("0.0.0.0:")
+    assert "is open to everyone on the network" in agent.log.read_text()
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = device_agent("serve", "--listen", address, "--store", str(tmp_path / "store"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.strip() == (
+        f"device-agent: cannot listen on {address}: the port is in use, or the address is not this machine's;"
+        " choose another with --listen"
+    )
+
+
+def test_a_store_in_use(agent: RunningAgent) -> None:
+    done = device_agent("serve", "--listen", "127.0.0.1:0", "--store", str(agent.store))
+    assert done.returncode == 1
+    assert f"another agent (process {agent.process.pid}) serves from {agent.store}" in done.stderr
+
+
+def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = device_agent("serve", "--listen", "127.0.0.1:0", "--store", str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert str(tmp_path / "file") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_profile_names_the_known_ones(tmp_path: Path) -> None:
+    done = device_agent("serve", "--listen", "127.0.0.1:0", "--profile", "pi99", "--store", str(tmp_path / "s"))
+    assert done.returncode == 2
+    assert "pi4" in done.stderr
+
+
+def test_version() -> None:
+    done = device_agent("--version")
+    assert (done.returncode, done.stdout) == (0, f"device-agent {__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--quota", "lots"), ("serve", "--listen", "here")])
+def test_usage(arguments: tuple[str, ...]) -> None:
+    done = device_agent(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+def test_info_says_what_describe_says(agent: RunningAgent, client: WireClient) -> None:
+    done = device_agent("info", "--json", "--store", str(agent.store))
+    found = json.loads(done.stdout)
+    described = client.describe()
+    assert found.pop("schema") == 1
+    assert found["device_id"] == described.device_id
+    assert [runtime["name"] for runtime in found["runtimes"]] == [runtime.name for runtime in described.runtimes]
+    assert found["default_threads"] == described.default_threads
+
+
+def test_bench_measures_without_a_host(tiny_onnx: Path, tmp_path: Path) -> None:
+    done = device_agent(
+        "bench", str(tiny_onnx), "--json", "--threads", "1", "--min-time", "0.05", "--max-time", "0.1",
+        "--store", str(tmp_path / "store"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["latency_ns"]["min"] <= found["latency_ns"]["p50"] <= found["latency_ns"]["p99"]
+    assert found["runs"] >= 50
+    assert found["threads"] == 1
+    assert found["artifact"]["name"] == "tiny.onnx"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [("missing.onnx", 2, "is not a file"), ("notes.txt", 2, "not one of .onnx, .tflite"), ("bad.onnx", 1, "bad.onnx")],
+)
+def test_bench_of_what_is_no_model(tmp_path: Path, name: str, code: int, says: str) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "bad.onnx").write_text("not a model")
+    done = device_agent("bench", str(tmp_path / name), "--store", str(tmp_path / "store"))
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "loopback"),
+    [
+        ("127.0.0.1:50051", "127.0.0.1:50051", True),
+        ("localhost:0", "127.0.0.1:0", True),
+        ("[::1]:7", "[::1]:7", True),
+        ("192.168.1.4:50051", "192.168.1.4:50051", False),
+        ("[::]:1", "[::]:1", False),
+    ],
+)
+def test_addresses(text: str, shown: str, loopback: bool) -> None:
+    address = ListenAddress.parse(text)
+    assert (str(address), address.is_loopback) == (shown, loopback)
+
+
+@pytest.mark.parametrize("text", ["", "50051", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "board.local:1", ":1"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="ADDRESS:PORT"):
+        ListenAddress.parse(text)

@@ -1,0 +1,250 @@
+"""The agent's calls, over the wire to a real process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from running_agent import RunningAgent, StartAgent
+from wire_client import ENDLESS, Connect, WireClient, artifact_of, error_of
+
+from device_agent import __version__, codec
+from device_agent.contract.artifact import Tensor
+from device_agent.contract.device import CONTRACT_VERSION
+from device_agent.contract.errors import (
+    ArtifactNotFound,
+    DeviceBusy,
+    InvalidRequest,
+    LeaseLost,
+    ModelRejected,
+    RuntimeUnavailable,
+)
+from device_agent.contract.measurement import Progress, Reading, ReadingBatch, Run, RunBatch, RunKind
+from device_agent.contract.settings import Settings
+from device_agent.contract.transfer import HeldBytes, InferHeader
+from device_agent.wire.v1 import agent_pb2 as pb
+
+
+def test_describe(client: WireClient, agent: RunningAgent) -> None:
+    info = client.describe()
+    assert info.agent_version == __version__
+    assert info.contract_version == CONTRACT_VERSION
+    assert info.device_id == (agent.store / "device-id").read_text()
+    assert info.cores >= 1
+    assert info.default_threads >= 1
+    assert {runtime.name for runtime in info.runtimes} >= {"onnxruntime", "litert", "tflite-runtime"}
+    assert "worker.rss" in {channel.name for channel in info.channels}
+
+
+def test_a_measurement_streams_runs_readings_and_a_result(client: WireClient, tiny_onnx: Path) -> None:
+    artifact = client.put(tiny_onnx)
+    events, result = client.measure(artifact)
+    runs: list[Run] = []
+    readings: list[Reading] = []
+    for event in events:
+        if isinstance(event, RunBatch):
+            runs.extend(event.runs)
+        elif isinstance(event, ReadingBatch):
+            readings.extend(event.readings)
+    assert any(isinstance(event, Progress) for event in events)
+    assert len([run for run in runs if run.kind is RunKind.TIMED]) >= 5
+    assert all(run.latency_ns > 0 for run in runs)
+    assert any(reading.channel == "worker.rss" and reading.value > 0 for reading in readings)
+    assert result.runtime == "onnxruntime"
+    assert result.threads == 1
+    [found] = result.artifacts
+    assert found.sha256 == artifact.sha256
+    assert found.verdicts
+    assert found.peak_memory_bytes is not None
+
+
+def test_two_artifacts_are_measured_in_turns(client: WireClient, tiny_onnx: Path) -> None:
+    first = client.put(tiny_onnx)
+    # The same network under another hash: an unknown field at the end, which readers of protobuf skip.
+    data = tiny_onnx.read_bytes() + b"\xfa\x3f\x01x"
+    second = client.upload(artifact_of(data, "twin.onnx"), data)
+    events, result = client.measure(first, second)
+    runs = [run for event in events if isinstance(event, RunBatch) for run in event.runs]
+    assert {run.artifact for run in runs if run.kind is RunKind.TIMED} == {0, 1}
+    assert [artifact.sha256 for artifact in result.artifacts] == [first.sha256, second.sha256]
+    assert result.artifacts[0].peak_memory_bytes is None
+
+
+def test_inference_answers_every_batch(client: WireClient, tiny_onnx: Path) -> None:
+    import onnxruntime
+
+    artifact = client.put(tiny_onnx)
+    session = onnxruntime.InferenceSession(tiny_onnx)
+    [spec] = session.get_inputs()
+    shape = [size if isinstance(size, int) else 1 for size in spec.shape]
+    inputs = [np.random.default_rng(seed).standard_normal(shape, dtype=np.float32) for seed in range(3)]
+    batches = [
+        [Tensor(name=spec.name, dtype="float32", shape=tuple(shape), data=array.tobytes())] for array in inputs
+    ]
+    header = InferHeader(sha256=artifact.sha256, settings=Settings(threads=1))
+    answers = client.infer(header, batches)
+    assert len(answers) == 3
+    for array, (answer, *_) in zip(inputs, answers, strict=True):
+        expected = session.run(None, {spec.name: array})[0]
+        got = np.frombuffer(answer.data, answer.dtype).reshape(answer.shape)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_list_and_delete(client: WireClient, tiny_onnx: Path) -> None:
+    artifact = client.put(tiny_onnx)
+    assert client.list() == (artifact,)
+    assert client.held(artifact.sha256) == HeldBytes(complete=True, offset=artifact.size_bytes)
+    client.delete(artifact.sha256)
+    assert client.list() == ()
+    with pytest.raises(ArtifactNotFound, match="upload it first"):
+        client.delete(artifact.sha256)
+
+
+def test_a_known_hash_moves_no_bytes(client: WireClient, tiny_onnx: Path) -> None:
+    artifact = client.put(tiny_onnx)
+    assert client.upload(artifact, b"") == artifact
+
+
+class TestOneJobAtATime:
+    def test_the_second_is_told_what_runs_and_for_whom(
+        self, client: WireClient, agent: RunningAgent, connect: Connect, tiny_onnx: Path
+    ) -> None:
+        artifact = client.put(tiny_onnx)
+        running = client.start_measure(artifact, stopping=ENDLESS)
+        next(running)
+        other = connect(agent)
+        with pytest.raises(DeviceBusy, match=r"measuring tiny\.onnx for the caller at ipv4:127\.0\.0\.1"):
+            other.measure(artifact)
+        with pytest.raises(DeviceBusy, match=r"measuring tiny\.onnx"):
+            other.infer(InferHeader(sha256=artifact.sha256), [])
+        with pytest.raises(DeviceBusy, match=r"measuring tiny\.onnx"):
+            other.acquire("bob")
+        with pytest.raises(DeviceBusy, match="in use"):
+            other.delete(artifact.sha256)
+        assert other.describe().cores >= 1
+        running.cancel()
+
+    def test_a_cancelled_job_frees_the_device(self, client: WireClient, tiny_onnx: Path) -> None:
+        artifact = client.put(tiny_onnx)
+        running = client.start_measure(artifact, stopping=ENDLESS)
+        next(running)
+        running.cancel()
+        with pytest.raises(grpc.RpcError):
+            list(running)
+        # The worker is killed at once, and reaped within moments that no caller should have to count.
+        for _ in range(600):
+            try:
+                _, result = client.measure(artifact)
+            except DeviceBusy:
+                continue
+            assert result.artifacts
+            return
+        pytest.fail("the device stayed busy after its job was cancelled")
+
+
+class TestLease:
+    def test_others_are_kept_out_and_told_by_whom(
+        self, client: WireClient, agent: RunningAgent, connect: Connect, tiny_onnx: Path
+    ) -> None:
+        lease = client.acquire("ann", "compress resnet20")
+        assert 0 < lease.remaining_s <= 60
+        artifact = client.put(tiny_onnx, token=lease.token)
+        other = connect(agent)
+        told = r"leased to 'ann' for 'compress resnet20', \d+ s remaining"
+        with pytest.raises(DeviceBusy, match=told):
+            other.measure(artifact)
+        with pytest.raises(DeviceBusy, match=told):
+            other.put(tiny_onnx)
+        with pytest.raises(DeviceBusy, match=told):
+            other.delete(artifact.sha256)
+        with pytest.raises(DeviceBusy, match=told):
+            other.infer(InferHeader(sha256=artifact.sha256), [])
+        with pytest.raises(DeviceBusy, match=told):
+            other.acquire("bob")
+        _, result = client.measure(artifact, token=lease.token)
+        assert result.artifacts
+
+    def test_a_released_token_is_worth_nothing(self, client: WireClient, tiny_onnx: Path) -> None:
+        lease = client.acquire()
+        client.call("RenewLease", codec.renew_request_to_pb(token=lease.token, ttl_s=30))
+        client.call("ReleaseLease", codec.release_request_to_pb(lease.token))
+        with pytest.raises(LeaseLost, match="expired, was released"):
+            client.put(tiny_onnx, token=lease.token)
+        assert client.put(tiny_onnx)
+
+    def test_a_restart_voids_it(
+        self, start: StartAgent, agent: RunningAgent, client: WireClient, connect: Connect, tiny_onnx: Path
+    ) -> None:
+        lease = client.acquire()
+        agent.stop()
+        again = connect(start(store=agent.store))
+        with pytest.raises(LeaseLost):
+            again.put(tiny_onnx, token=lease.token)
+
+
+class TestBadInput:
+    def test_an_unknown_model(self, client: WireClient) -> None:
+        with pytest.raises(ArtifactNotFound, match="upload it first"):
+            client.measure(artifact_of(b"never sent"))
+
+    def test_a_corrupt_model(self, client: WireClient) -> None:
+        data = b"not a model at all" * 100
+        artifact = client.upload(artifact_of(data, "noise.onnx"), data)
+        with pytest.raises(ModelRejected, match=r"noise\.onnx"):
+            client.measure(artifact)
+        assert client.describe().cores >= 1
+
+    def test_an_unknown_runtime(self, client: WireClient, tiny_onnx: Path) -> None:
+        artifact = client.put(tiny_onnx)
+        with pytest.raises(RuntimeUnavailable, match="tensorrt"):
+            client.measure(artifact, runtime="tensorrt")
+
+    @pytest.mark.parametrize("text", ["../../etc/x", "", "A" * 64, "0" * 63, "0" * 63 + "/"])
+    def test_a_hash_that_is_none(self, client: WireClient, agent: RunningAgent, text: str) -> None:
+        for name, request in (
+            ("QueryArtifact", pb.QueryArtifactRequest(sha256=text)),
+            ("DeleteArtifact", pb.DeleteArtifactRequest(sha256=text)),
+            (
+                "UploadArtifact",
+                iter(
+                    [
+                        pb.UploadArtifactRequest(
+                            header=pb.UploadHeader(
+                                artifact=pb.Artifact(sha256=text, format=1, size_bytes=1, name="x")
+                            )
+                        )
+                    ]
+                ),
+            ),
+        ):
+            with pytest.raises(InvalidRequest, match="not a sha256"):
+                client.call(name, request)
+
+    def test_a_path_as_a_name_stays_a_name(self, client: WireClient, agent: RunningAgent, tmp_path: Path) -> None:
+        data = b"model"
+        artifact = client.upload(artifact_of(data, "../../etc/x.onnx"), data)
+        assert artifact.name == "../../etc/x.onnx"
+        stored = {path.relative_to(agent.store) for path in agent.store.rglob("*") if path.is_file()}
+        assert {path.parts[0] for path in stored} <= {"artifacts", "device-id", "lock"}
+        assert not list(tmp_path.rglob("etc"))
+
+    def test_an_unknown_enum_number(self, client: WireClient) -> None:
+        artifact = pb.Artifact(sha256="0" * 64, format=99, size_bytes=1, name="x")
+        parts = iter([pb.UploadArtifactRequest(header=pb.UploadHeader(artifact=artifact))])
+        with pytest.raises(InvalidRequest, match="number 99"):
+            client.call("UploadArtifact", parts)
+
+    def test_a_stream_without_a_header(self, client: WireClient) -> None:
+        with pytest.raises(InvalidRequest, match="before its first message"):
+            client.call("UploadArtifact", iter(()))
+        with pytest.raises(InvalidRequest, match="lacks its field 'header'"):
+            client.call("UploadArtifact", iter([codec.upload_chunk_to_pb(b"x")]))
+
+    def test_the_status_and_the_code_come_together(self, client: WireClient) -> None:
+        with pytest.raises(grpc.RpcError) as caught:
+            client.stub.QueryArtifact(pb.QueryArtifactRequest(sha256="x"))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert ("boardfit-error", "invalid-request") in caught.value.trailing_metadata()
+        assert type(error_of(caught.value)) is InvalidRequest
