@@ -13,6 +13,18 @@ from host.cli.quantities import FractionType
 LONGEST_TIME_S = 10.0
 
 
+def _cpus(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last.isdecimal() or "-" not in part):
+            raise click.BadParameter(f"{text!r} is not a list of processor numbers such as 0,2-3")
+        found.extend(range(int(first), int(last or first) + 1))
+    return tuple(found)
+
+
 @click.command("bench", short_help="Measure a model on a device.")
 @click.argument("model")
 @click.option("--device", required=True, help="local, a registered device, or the profile of the only one that has it.")
@@ -24,6 +36,7 @@ LONGEST_TIME_S = 10.0
 )
 @click.option("--threads", type=click.IntRange(min=1, max=1024), help="By default the device's own number.")
 @click.option("--provider", help="ONNX Runtime's execution provider, such as CPUExecutionProvider.")
+@click.option("--cpus", callback=_cpus, help="Pin the worker to these processors, such as 0,2-3.")
 @click.option("--min-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Fewest timed runs.")
 @click.option(
     "--min-time",
@@ -53,6 +66,7 @@ def command(
     runtime: str | None,
     threads: int | None,
     provider: str | None,
+    cpus: tuple[int, ...] | None,
     min_runs: int,
     min_time: float,
     max_time: float | None,
@@ -92,6 +106,7 @@ def command(
                 runtime=runtime,
                 threads=threads,
                 provider=provider,
+                cpus=cpus,
                 stopping=stopping,
                 layers=layers,
                 on_push=progress.on_push,

@@ -50,6 +50,7 @@ def measure_file(
     runtime: str | None,
     threads: int | None,
     provider: str | None,
+    cpus: tuple[int, ...] | None,
     stopping: Stopping,
     layers: bool,
     on_push: Callable[[int, int], None] | None = None,
@@ -57,7 +58,7 @@ def measure_file(
 ) -> tuple[Artifact, Measurement]:
     """Push the file where it is missing, and measure it alone in a worker."""
     chosen = choose_runtime(device.info, ArtifactFormat.of_suffix(path.suffix), runtime, device=device.name)
-    settings = Settings(runtime=chosen, threads=threads, provider=provider)
+    settings = Settings(runtime=chosen, threads=threads, provider=provider, cpus=cpus)
     artifact = device.client.push(path, name=name, on_progress=on_push).artifact
     request = MeasureRequest(artifacts=(artifact.sha256,), settings=settings, stopping=stopping, profile_nodes=layers)
     return artifact, device.client.measure(request, on_event=on_event)

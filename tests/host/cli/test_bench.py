@@ -1,0 +1,208 @@
+"""`host bench` against a real agent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from device_agent.contract.artifact import Artifact, ArtifactFormat
+from device_agent.contract.device import DeviceInfo, RuntimeInfo
+from device_agent.contract.errors import InvalidRequest, RuntimeUnavailable
+from device_agent.contract.measurement import (
+    ArtifactResult,
+    Measurement,
+    MeasureResult,
+    Run,
+    RunKind,
+    Verdict,
+    VerdictCode,
+)
+from device_agent.contract.settings import MeasureRequest
+from host.fleet.benchmark import choose_runtime
+from host.results.bench_document import bench_document
+from host.results.store import ResultStore
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs/schemas/bench.schema.json").read_text())
+QUICK = ("--min-runs", "40", "--min-time", "0.1", "--max-time", "2")
+
+
+@pytest.fixture
+def bench(host: Callable[..., Any], agent: Any) -> Callable[..., Any]:
+    assert host("devices", "add", "board", agent.address).code == 0
+    return lambda *arguments: host("bench", *map(str, arguments), "--device", "board")
+
+
+def test_the_document_keeps_to_its_schema_and_the_history(bench: Callable[..., Any], model: Path) -> None:
+    ran = bench(model, *QUICK, "--threads", 1, "--json")
+    assert ran.code == 0, ran.err
+    document = ran.document
+    jsonschema.validate(document, SCHEMA)
+    assert document["artifact"]["name"] == "tiny.onnx"
+    assert document["runtime"]["name"] == "onnxruntime"
+    assert document["threads"] == 1
+    assert document["runs"] >= 40
+    assert document["energy_j_per_run"] is None
+    assert document["energy_unavailable"]
+    with ResultStore.open() as store:
+        stored = store.get_measurement(document["measurement_id"])
+    latencies = stored.measurement.latencies_ns()
+    assert min(latencies) == document["latency_ns"]["min"]
+    assert len(latencies) == document["runs"]
+    assert stored.artifact_names == ("tiny.onnx",)
+
+
+def test_layers_and_no_store(bench: Callable[..., Any], model: Path, folders: Path) -> None:
+    ran = bench(model, *QUICK, "--threads", 1, "--json", "--layers", "--no-store")
+    assert ran.code == 0, ran.err
+    jsonschema.validate(ran.document, SCHEMA)
+    assert {layer["op_type"] for layer in ran.document["layers"]} >= {"MatMul"}
+    assert sum(layer["share"] for layer in ran.document["layers"]) == pytest.approx(1)
+    assert ran.document["measurement_id"] is None
+    assert not (folders / "data" / "boardfit").exists()
+
+
+def test_the_table(bench: Callable[..., Any], model: Path) -> None:
+    ran = bench(model, *QUICK, "--threads", 1, "--layers")
+    assert ran.code == 0, ran.err
+    for part in ("tiny.onnx", "board", "1 thread\n", "p50", "p99", "all runs", "verdict", "peak memory", "MB"):
+        assert part in ran.out
+    assert "energy per run   – (" in ran.out
+    assert "MatMul" in ran.out
+    assert "measurement 1" in ran.out
+
+
+def test_what_cannot_be_measured(bench: Callable[..., Any], model: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("x")
+    corrupt = tmp_path / "corrupt.onnx"
+    corrupt.write_bytes(b"no protobuf at all" * 10)
+    for arguments, code, said in (
+        ((tmp_path / "none.onnx",), 2, "there is no model file"),
+        ((tmp_path / "net.pt2",), 2, "exported programs cannot be measured yet"),
+        ((text,), 2, "another type than .onnx and .tflite"),
+        ((corrupt, *QUICK), 1, "corrupt.onnx"),
+        ((model, "--runtime", "litert"), 2, "'litert' does not load .onnx files; onnxruntime can"),
+        ((model, "--provider", "NoSuchProvider", *QUICK), 1, "NoSuchProvider"),
+        ((model, "--precision", "2"), 2, "'2' is not a share"),
+        ((model, "--min-time", "5", "--max-time", "1"), 2, "min_time_s (5.0) <= max_time_s (1.0)"),
+        ((model, "--cpus", "0-"), 2, "is not a list of processor numbers"),
+        ((model, "--threads", "0"), 2, "--threads"),
+        (("no_such_net",), 1, "there is no model 'no_such_net' in the zoo"),
+    ):
+        ran = bench(*arguments, "--json")
+        assert (ran.code, ran.out) == (code, ""), (arguments, ran.err)
+        assert said in ran.err
+        assert "Traceback" not in ran.err
+
+
+def test_no_device(host: Callable[..., Any], model: Path) -> None:
+    assert host("bench", str(model), "--device", "nope").code == 2
+    host("devices", "add", "gone", "127.0.0.1:1", "--force")
+    gone = host("bench", str(model), "--device", "gone")
+    assert gone.code == 4
+    assert "127.0.0.1:1" in gone.err
+
+
+def test_local_needs_no_set_up(host: Callable[..., Any], model: Path) -> None:
+    ran = host("bench", str(model), "--device", "local", *QUICK, "--cpus", "0", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.document["device"]["name"] == "local"
+    again = host("bench", str(model), "--device", "local", *QUICK, "--json")
+    assert again.document["device"]["id"] == ran.document["device"]["id"]
+
+
+def info(*runtimes: RuntimeInfo) -> DeviceInfo:
+    return DeviceInfo(
+        device_id="d",
+        agent_version="0.1.0",
+        contract_version=1,
+        profile=None,
+        board="b",
+        architecture="x86_64",
+        cpu="c",
+        cores=1,
+        memory_bytes=1,
+        operating_system="o",
+        kernel="k",
+        python="3.11",
+        governor=None,
+        default_threads=1,
+        runtimes=runtimes,
+        channels=(),
+    )
+
+
+def runtime(name: str, format_: ArtifactFormat, unavailable: str | None = None) -> RuntimeInfo:
+    return RuntimeInfo(name=name, version="1", formats=(format_,), providers=("CPU",), unavailable=unavailable)
+
+
+def test_the_runtime_follows_the_file_and_the_device() -> None:
+    onnx = runtime("onnxruntime", ArtifactFormat.ONNX)
+    litert, tflite = (runtime(name, ArtifactFormat.TFLITE) for name in ("litert", "tflite-runtime"))
+    broken = runtime("litert", ArtifactFormat.TFLITE, unavailable="needs glibc 2.34")
+    every = info(onnx, litert, tflite)
+    assert choose_runtime(every, ArtifactFormat.ONNX, None, device="d") == "onnxruntime"
+    assert choose_runtime(every, ArtifactFormat.TFLITE, None, device="d") == "litert"
+    assert choose_runtime(every, ArtifactFormat.TFLITE, "tflite-runtime", device="d") == "tflite-runtime"
+    assert choose_runtime(info(broken, tflite), ArtifactFormat.TFLITE, None, device="d") == "tflite-runtime"
+    with pytest.raises(RuntimeUnavailable, match=r"'d' cannot run \.tflite.*glibc.*unknown to its agent"):
+        choose_runtime(info(broken), ArtifactFormat.TFLITE, None, device="d")
+    with pytest.raises(InvalidRequest):
+        choose_runtime(every, ArtifactFormat.ONNX, "litert", device="d")
+
+
+@pytest.mark.parametrize(
+    ("runs", "undisturbed", "given"), [(100, 30, True), (100, 29, False), (200, 40, True), (200, 39, False)]
+)
+def test_undisturbed_runs_count_from_thirty_and_a_fifth(runs: int, undisturbed: int, given: bool) -> None:
+    made = tuple(
+        Run(
+            artifact=0,
+            kind=RunKind.TIMED,
+            turn=0,
+            start_ns=number,
+            latency_ns=1000 if number < undisturbed else 5000,
+            disturbed=number >= undisturbed,
+        )
+        for number in range(runs)
+    )
+    result = ArtifactResult(
+        sha256="0" * 64,
+        load_ns=1,
+        provider="CPU",
+        provider_share=None,
+        peak_memory_bytes=None,
+        peak_rss_bytes=None,
+        nodes=None,
+        verdicts=(Verdict(code=VerdictCode.STABLE),),
+    )
+    document = bench_document(
+        Measurement(
+            request=MeasureRequest(artifacts=("0" * 64,)),
+            result=MeasureResult(
+                runtime="litert",
+                runtime_version="1",
+                threads=1,
+                artifacts=(result,),
+                device_time_ns=1,
+                steal_fraction=None,
+            ),
+            runs=made,
+            readings=(),
+        ),
+        artifact=Artifact(sha256="0" * 64, format=ArtifactFormat.TFLITE, size_bytes=1, name="m.tflite"),
+        device_name="d",
+        device=info(),
+        measurement_id=None,
+    )
+    jsonschema.validate(document, SCHEMA)
+    assert (document["latency_undisturbed_ns"] is not None) is given
+    if given:
+        assert document["latency_undisturbed_ns"]["p50"] == 1000
+    assert document["latency_ns"]["p50"] == 5000
+    assert document["peak_memory_bytes"] is None
