@@ -40,9 +40,7 @@ def resolve(spec: str) -> Callable[..., Any]:
         ) from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        callables = sorted(
-            key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
-        )
+        callables = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
         raise UserCodeError(
             f"'{spec}': {module_name} has no callable named {name}. It has: {', '.join(callables) or 'none'}."
         )

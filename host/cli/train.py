@@ -2,13 +2,14 @@
 from.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import platformdirs
+
+from host.cli import render
 
 if TYPE_CHECKING:
     from host.compress.train_command import TrainingResult
@@ -34,9 +35,7 @@ SCHEMA = 1
     show_default=True,
     help="Highest rate of the schedule: a rise over the first epoch, then a cosine to zero.",
 )
-@click.option(
-    "--width", type=click.FloatRange(min=0, min_open=True), help="Multiplier of a zoo model's channels."
-)
+@click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Multiplier of a zoo model's channels.")
 @click.option(
     "--input-size",
     type=click.IntRange(min=1),
@@ -44,9 +43,7 @@ SCHEMA = 1
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--augment/--no-augment", default=True, show_default=True, help="Random crops and flips.")
-@click.option(
-    "--flip/--no-flip", default=True, show_default=True, help="Left-right flips; off for digits and text."
-)
+@click.option("--flip/--no-flip", default=True, show_default=True, help="Left-right flips; off for digits and text.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; by default torch's own choice.")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished training of the same options.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -76,14 +73,17 @@ def command(
     from host.datasets.augment import Augmentation
 
     target = out if out is not None else _default_out(model, data, width)
-    recipe = Recipe(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        augmentation=Augmentation(flip=flip) if augment else None,
-        threads=threads,
-    )
+    try:
+        recipe = Recipe(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            augmentation=Augmentation(flip=flip) if augment else None,
+            threads=threads,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     try:
         result = run_training(
             model,
@@ -98,7 +98,10 @@ def command(
     except KeyboardInterrupt:
         click.echo("stopped; the same command with --resume goes on after the last whole epoch", err=True)
         raise
-    click.echo(json.dumps(_document(result), indent=2) if as_json else _summary(result))
+    if as_json:
+        render.print_json(_document(result))
+    else:
+        render.console().print(render.facts(_rows(result)))
 
 
 def _default_out(model: str, data: str, width: float | None) -> Path:
@@ -108,23 +111,26 @@ def _default_out(model: str, data: str, width: float | None) -> Path:
 
 
 def _progress(record: "EpochRecord", epochs: int) -> str:
-    left_s = (epochs - record.epoch) * record.seconds
+    left = render.seconds_text((epochs - record.epoch) * record.seconds)
     return (
-        f"epoch {record.epoch}/{epochs}  loss {record.train_loss:.3f}  validation accuracy "
-        f"{record.validation_accuracy:.2%}  {record.seconds:.0f} s, about {left_s / 60:.0f} min left"
+        f"epoch {record.epoch}/{epochs}  loss {record.train_loss:.3f}  "
+        f"validation accuracy {render.percent_text(record.validation_accuracy)}  "
+        f"{render.seconds_text(record.seconds)}, about {left} left"
     )
 
 
-def _summary(result: "TrainingResult") -> str:
-    test, validation = result.test, result.validation
-    return (
-        f"{result.model} on {result.data}: {test.accuracy:.2%} of {test.count} test images, "
-        f"{validation.accuracy:.2%} of {validation.count} validation images "
-        f"(epoch {result.history.best_epoch} of {len(result.history.epochs)}, "
-        f"{result.seconds / 60:.1f} min)\n"
-        f"{result.macs / 1e6:.2f} M MACs, {result.parameters / 1e6:.3f} M parameters\n"
-        f"checkpoint: {result.checkpoint}"
-    )
+def _rows(result: "TrainingResult") -> list[tuple[str, str]]:
+    test, validation, history = result.test, result.validation, result.history
+    return [
+        ("model", f"{result.model} on {result.data}"),
+        ("test accuracy", f"{render.percent_text(test.accuracy, 2)} of {test.count} images"),
+        ("validation accuracy", f"{render.percent_text(validation.accuracy, 2)} of {validation.count} images"),
+        ("epochs", f"{len(history.epochs)}, the best is {history.best_epoch}"),
+        ("MACs", render.count_text(result.macs)),
+        ("parameters", render.count_text(result.parameters)),
+        ("time", render.seconds_text(result.seconds)),
+        ("checkpoint", str(result.checkpoint)),
+    ]
 
 
 def _document(result: "TrainingResult") -> dict[str, Any]:

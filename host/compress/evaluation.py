@@ -40,17 +40,13 @@ def evaluate(
     module.eval()
     correct, loss = 0, 0.0
     try:
-        for batch, target in zip(
-            torch.split(pixels, batch_size), torch.split(targets, batch_size), strict=True
-        ):
+        for batch, target in zip(torch.split(pixels, batch_size), torch.split(targets, batch_size), strict=True):
             logits, target = module(batch.to(device)), target.to(device)
             loss += float(F.cross_entropy(logits, target, reduction="sum"))
             correct += int((logits.argmax(1) == target).sum())
     finally:
         module.train(was_training)
-    return Evaluation(
-        accuracy=correct / len(targets), loss=loss / len(targets), correct=correct, count=len(targets)
-    )
+    return Evaluation(accuracy=correct / len(targets), loss=loss / len(targets), correct=correct, count=len(targets))
 
 
 @torch.no_grad()

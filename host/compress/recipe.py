@@ -47,9 +47,7 @@ class Recipe:
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
         if self.batch_size < 2:
-            raise ValueError(
-                f"batch_size must be at least 2 (batch norm needs two images), got {self.batch_size}"
-            )
+            raise ValueError(f"batch_size must be at least 2 (batch norm needs two images), got {self.batch_size}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.momentum < 1:

@@ -56,9 +56,7 @@ def run_training(
     """
     partial = out.with_name(out.name + ".partial")
     if partial.exists() and not resume:
-        raise DataError(
-            f"{partial} holds an unfinished training: add --resume to go on with it, or delete it"
-        )
+        raise DataError(f"{partial} holds an unfinished training: add --resume to go on with it, or delete it")
     check_writable(out)
     began = time.monotonic()
     size = input_size if input_size is not None or model not in names() else entry(model).input_size
@@ -89,9 +87,7 @@ def run_training(
             arguments=built.arguments,
             metadata={
                 "data": loaded.name,
-                "normalisation": None
-                if scale is None
-                else {"mean": list(scale.mean), "std": list(scale.std)},
+                "normalisation": None if scale is None else {"mean": list(scale.mean), "std": list(scale.std)},
                 "validation_accuracy": validation.accuracy,
                 "test_accuracy": test.accuracy,
                 "test_images": test.count,
@@ -124,9 +120,7 @@ def check_writable(out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(
-            f"the folder of {out} cannot be made ({error.strerror}); name another place"
-        ) from error
+        raise DataError(f"the folder of {out} cannot be made ({error.strerror}); name another place") from error
     if not os.access(out.parent, os.W_OK):
         raise DataError(f"{out.parent} cannot be written to; name another place for the checkpoint")
 

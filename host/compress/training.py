@@ -25,6 +25,7 @@ __all__ = [
 
 # Trying out a memory layout costs about ten steps, which a short training would not win back.
 LAYOUT_TRIAL_MIN_STEPS = 100
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
 def train(
@@ -37,14 +38,15 @@ def train(
     deadline_s: float | None = None,
     state_file: Path | None = None,
     resume: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> History:
-    """Train `module` in place on data.train, and leave it in evaluation mode with the best epoch by
-    data.validation.
+    """Train `module` in place on data.train, and leave it in evaluation mode with the best epoch by data.validation.
 
-    Runs on a GPU where there is one and brings the module back. The same recipe and seed give the same
-    weights on the same machine, whether or not the training was cut in between. With a deadline (seconds,
-    over all resumed parts) the schedule follows epochs or time, whichever is further on, so that it ends
-    annealed. `state_file` is written after every epoch; `resume` goes on from it where it exists.
+    Runs on a GPU where there is one and brings the module back. Longer trainings try channels-last weights and take
+    the faster layout. Recipe, seed, machine and layout fix the weights to the last bit, whether or not the training was
+    cut in between. With a deadline (seconds, over all resumed parts) the schedule follows epochs or time, whichever is
+    further on, so that it ends annealed. `state_file` is written after every epoch; `resume` goes on from it where it
+    exists. `clock` counts seconds.
 
     Raises TrainingError on a loss that is not finite, and for a state file of another training.
     """
@@ -60,7 +62,7 @@ def train(
         try:
             if recipe.threads is not None:
                 torch.set_num_threads(recipe.threads)
-            run = _Run(module.to(device), data, recipe, teacher, device, deadline_s, state_file)
+            run = _Run(module.to(device), data, recipe, teacher, device, deadline_s, state_file, clock)
             if resume:
                 run.restore()
             return run.go(on_epoch)
@@ -84,10 +86,11 @@ class _Run:
         device: torch.device,
         deadline_s: float | None,
         state_file: Path | None,
+        clock: Callable[[], float],
     ) -> None:
         self.module, self.data, self.recipe, self.device = module, data, recipe, device
         self.teacher = None if teacher is None else teacher.to(device).eval()
-        self.deadline_s, self.state_file = deadline_s, state_file
+        self.deadline_s, self.state_file, self.clock = deadline_s, state_file, clock
         self.images = torch.from_numpy(data.train.images)
         self.labels = torch.from_numpy(data.train.labels)
         self.batch = min(recipe.batch_size, len(self.labels))
@@ -109,10 +112,13 @@ class _Run:
         self.records: list[EpochRecord] = []
         self.best: dict[str, Tensor] = {}
         self.spent_s = 0.0
+        self.layout: torch.memory_format | None = None  # None: as the module came
 
     def go(self, on_epoch: Callable[[EpochRecord], None] | None) -> History:
-        if self.steps * self.recipe.epochs >= LAYOUT_TRIAL_MIN_STEPS:
-            self._choose_layout()
+        if self.layout is None and self.steps * self.recipe.epochs >= LAYOUT_TRIAL_MIN_STEPS:
+            self.layout = self._fastest_layout()
+        if self.layout is not None:
+            self.module.to(memory_format=self.layout)  # type: ignore[call-overload]
         stopped: Literal["finished", "deadline"] = "finished"
         while len(self.records) < self.recipe.epochs:
             if self._time_progress() >= 1:
@@ -130,7 +136,7 @@ class _Run:
 
     def _epoch(self, epoch: int) -> EpochRecord:
         """Draws depend on seed and epoch alone, so a resumed training repeats the uninterrupted one."""
-        recipe, began = self.recipe, time.monotonic()
+        recipe, began = self.recipe, self.clock()
         spent_before = self.spent_s
         torch.manual_seed(recipe.seed * 100_003 + epoch)
         generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
@@ -160,11 +166,11 @@ class _Run:
             loss_sum += value * len(chosen)
             correct += int((logits.argmax(1) == labels).sum())
             seen += len(chosen)
-            self.spent_s = spent_before + time.monotonic() - began
+            self.spent_s = spent_before + self.clock() - began
         validation = evaluate(self.module, self.data.validation.images, self.data.validation.labels)
         if not math.isfinite(validation.loss):
             raise TrainingError(self._explain(validation.loss, epoch, self.steps, rate, "validation loss"))
-        seconds = time.monotonic() - began
+        seconds = self.clock() - began
         self.spent_s = spent_before + seconds
         return EpochRecord(
             epoch=epoch,
@@ -206,22 +212,21 @@ class _Run:
     def _best_epoch(self) -> int:
         return max(self.records, key=lambda record: (record.validation_accuracy, -record.epoch)).epoch
 
-    def _choose_layout(self) -> None:
-        """Keep channels-last weights where forward and backward ran faster with them, tried on copies."""
+    def _fastest_layout(self) -> torch.memory_format:
+        """The layout of weights with which forward and backward ran faster, tried on copies."""
         images = self.images[: self.batch].to(self.device)
         seconds: dict[torch.memory_format, float] = {}
-        for layout in (torch.contiguous_format, torch.channels_last):
+        for layout in LAYOUTS.values():
             trial = copy.deepcopy(self.module).train().to(memory_format=layout)  # type: ignore[call-overload]
             turns = []
             for _ in range(4):
-                began = time.monotonic()
+                began = self.clock()
                 trial(images.contiguous(memory_format=layout)).sum().backward()
                 if self.device.type == "cuda":
                     torch.cuda.synchronize()
-                turns.append(time.monotonic() - began)
+                turns.append(self.clock() - began)
             seconds[layout] = min(turns)
-        if seconds[torch.channels_last] < seconds[torch.contiguous_format]:
-            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return min(seconds, key=lambda layout: seconds[layout])
 
     def _fingerprint(self) -> dict[str, Any]:
         values = dataclasses.asdict(self.recipe)
@@ -241,6 +246,8 @@ class _Run:
                     "best": self.best,
                     "records": [dataclasses.asdict(record) for record in self.records],
                     "spent_s": self.spent_s,
+                    # Sums are formed in another order in another layout, so a resumed training keeps to it.
+                    "layout": next((name for name, layout in LAYOUTS.items() if layout is self.layout), None),
                 },
             )
 
@@ -254,20 +261,19 @@ class _Run:
             fingerprint, records = state["fingerprint"], [EpochRecord(**row) for row in state["records"]]
         except Exception as error:
             reason = str(error).partition("\n")[0]
-            raise TrainingError(
-                f"{path} cannot be resumed from: {reason}. Delete it to start over."
-            ) from error
+            raise TrainingError(f"{path} cannot be resumed from: {reason}. Delete it to start over.") from error
         mine = self._fingerprint()
         for part, value in mine.items():
             if fingerprint.get(part) != value:
                 raise TrainingError(
-                    f"{path} is of a training with another {part} "
+                    f"{path} is of another training: other {part} "
                     f"({_difference(fingerprint.get(part), value)}). "
                     f"Repeat the options it was begun with, or delete it to start over."
                 )
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best, self.records, self.spent_s = state["best"], records, state["spent_s"]
+        self.layout = LAYOUTS.get(state["layout"])
 
 
 def _difference(theirs: Any, mine: Any) -> str:

@@ -52,14 +52,10 @@ def from_mapping(
             images = to_nchw(np.asarray(arrays[f"x_{suffix}"]), key=f"x_{suffix}", source=source)
             labels = to_labels(np.asarray(arrays[f"y_{suffix}"]), key=f"y_{suffix}", source=source)
             if len(images) != len(labels):
-                raise DataError(
-                    f"{source}: x_{suffix} has {len(images)} images but y_{suffix} {len(labels)} labels"
-                )
+                raise DataError(f"{source}: x_{suffix} has {len(images)} images but y_{suffix} {len(labels)} labels")
             raw[split] = RawSplit(images=images, labels=labels)
-    class_names = tuple(str(item) for item in arrays["class_names"]) if "class_names" in present else None
-    return from_raw(
-        raw, name=name, source=source, class_names=class_names, seed=seed, normalisation=normalisation
-    )
+    class_names = tuple(map(str, np.asarray(arrays["class_names"]).astype(str))) if "class_names" in present else None
+    return from_raw(raw, name=name, source=source, class_names=class_names, seed=seed, normalisation=normalisation)
 
 
 def from_raw(
@@ -82,9 +78,7 @@ def from_raw(
     if len(absent):
         shown = ", ".join(map(str, absent[:5]))
         hint = " Do the labels start at 1? They must start at 0." if absent[0] == 0 else ""
-        raise DataError(
-            f"{source}: no training image has label {shown}, though labels run to {num_classes - 1}.{hint}"
-        )
+        raise DataError(f"{source}: no training image has label {shown}, though labels run to {num_classes - 1}.{hint}")
     for split, fraction in (("test", TEST_FRACTION), ("validation", VALIDATION_FRACTION)):
         if split not in splits:
             train = splits["train"]
@@ -92,9 +86,7 @@ def from_raw(
             try:
                 kept, held_out = stratified_holdout(train.labels, count, seed)
             except DataError as error:
-                raise DataError(
-                    f"{source}: too few training images to hold out a {split} split ({error})"
-                ) from error
+                raise DataError(f"{source}: too few training images to hold out a {split} split ({error})") from error
             splits["train"], splits[split] = train.take(kept), train.take(held_out)
     scale = measure_normalisation(splits["train"].images) if normalisation is None else normalisation
     ready = {key: Split(images=scale.apply(part.images), labels=part.labels) for key, part in splits.items()}
@@ -157,8 +149,7 @@ def to_labels(labels: npt.NDArray[np.generic], *, key: str, source: str) -> Labe
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{source}: {key} is {labels.dtype} of shape {labels.shape}; "
-            f"labels must be integers, one per image"
+            f"{source}: {key} is {labels.dtype} of shape {labels.shape}; labels must be integers, one per image"
         )
     return labels.astype(np.int64)
 

@@ -34,9 +34,7 @@ class Augmentation:
             offsets = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=generator)
             rows, columns = rows + offsets[0], columns + offsets[1]
             padded = (
-                images.new_tensor(fill)
-                .reshape(1, channels, 1, 1)
-                .repeat(count, 1, height + 2 * pad, width + 2 * pad)
+                images.new_tensor(fill).reshape(1, channels, 1, 1).repeat(count, 1, height + 2 * pad, width + 2 * pad)
             )
             padded[:, :, pad : pad + height, pad : pad + width] = images
             images = padded

@@ -38,9 +38,7 @@ class Normalisation:
     def apply(self, images: npt.NDArray[np.uint8]) -> Images:
         """uint8 (N, C, H, W) to float32 of the same shape."""
         if images.shape[1] != len(self.mean):
-            raise DataError(
-                f"the images have {images.shape[1]} channels, the normalisation is for {len(self.mean)}"
-            )
+            raise DataError(f"the images have {images.shape[1]} channels, the normalisation is for {len(self.mean)}")
         mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
         std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
         out = images.astype(np.float32)
@@ -92,9 +90,7 @@ class Dataset3:
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
-            raise DataError(
-                f"data '{self.name}' has {self.num_classes} class, and a classifier needs at least two"
-            )
+            raise DataError(f"data '{self.name}' has {self.num_classes} class, and a classifier needs at least two")
         for split_name, split in self.splits().items():
             if split.images.shape[1:] != self.train.images.shape[1:]:
                 raise DataError(
@@ -130,15 +126,13 @@ class Dataset3:
         old, shape = self.normalisation, (1, -1, 1, 1)
         if len(old.mean) != len(normalisation.mean):
             raise DataError(
-                f"the model was trained with {len(normalisation.mean)} channels, "
-                f"data '{self.name}' has {len(old.mean)}"
+                f"the model was trained with {len(normalisation.mean)} channels, data '{self.name}' has {len(old.mean)}"
             )
         scale = (np.asarray(old.std) / np.asarray(normalisation.std)).reshape(shape).astype(np.float32)
         difference = (np.asarray(old.mean) - np.asarray(normalisation.mean)) / np.asarray(normalisation.std)
         shift = difference.reshape(shape).astype(np.float32)
         changed = {
-            key: Split(images=split.images * scale + shift, labels=split.labels)
-            for key, split in self.splits().items()
+            key: Split(images=split.images * scale + shift, labels=split.labels) for key, split in self.splits().items()
         }
         return dataclasses.replace(
             self,
@@ -179,31 +173,23 @@ def stratified_holdout(labels: Labels, count: int, seed: int) -> tuple[Labels, L
     return kept, held_out
 
 
-def check_fits(
-    data: Dataset3, input_shape: Sequence[int], num_classes: int, *, model: str = "the model"
-) -> None:
+def check_fits(data: Dataset3, input_shape: Sequence[int], num_classes: int, *, model: str = "the model") -> None:
     """Raise DataError unless a model of this (C, H, W) and number of outputs can be run on `data`."""
     problems, remedies = [], []
     channels, height, width = data.input_shape
     if tuple(input_shape) != data.input_shape:
         wanted = "x".join(map(str, input_shape))
         problems.append(
-            f"{model} takes images of {wanted} (C x H x W), "
-            f"data '{data.name}' has {channels}x{height}x{width}"
+            f"{model} takes images of {wanted} (C x H x W), data '{data.name}' has {channels}x{height}x{width}"
         )
         if input_shape[0] != channels:
-            remedies.append(
-                f"build the model with in_channels={channels}, or give data with {input_shape[0]}"
-            )
+            remedies.append(f"build the model with in_channels={channels}, or give data with {input_shape[0]}")
         if tuple(input_shape[1:]) != (height, width):
             remedies.append(
-                f"build the model for {height}x{width} images, "
-                f"or resize the data to {input_shape[1]}x{input_shape[2]}"
+                f"build the model for {height}x{width} images, or resize the data to {input_shape[1]}x{input_shape[2]}"
             )
     if num_classes != data.num_classes:
-        problems.append(
-            f"{model} has {num_classes} outputs, data '{data.name}' has {data.num_classes} classes"
-        )
+        problems.append(f"{model} has {num_classes} outputs, data '{data.name}' has {data.num_classes} classes")
         remedies.append(f"build the model with num_classes={data.num_classes}")
     if problems:
         raise DataError(f"{'; '.join(problems)}. What to do: {'; '.join(remedies)}.")

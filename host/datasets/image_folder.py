@@ -38,8 +38,7 @@ def load(
         if tuple(by_class) != class_names:
             odd = sorted(set(by_class) ^ set(class_names))
             raise DataError(
-                f"{roots[split]} and {roots['train']} must hold the same classes; "
-                f"only one has {', '.join(odd)}"
+                f"{roots[split]} and {roots['train']} must hold the same classes; only one has {', '.join(odd)}"
             )
     everything = [path for by_class in files.values() for paths in by_class.values() for path in paths]
     modes, size = _survey(everything, input_size)
@@ -58,10 +57,7 @@ def load(
 
 def _split_roots(folder: Path) -> dict[str, Path]:
     roots = {
-        split: folder / name
-        for split, options in SPLIT_FOLDERS.items()
-        for name in options
-        if (folder / name).is_dir()
+        split: folder / name for split, options in SPLIT_FOLDERS.items() for name in options if (folder / name).is_dir()
     }
     if not roots:
         return {"train": folder}
@@ -73,12 +69,15 @@ def _split_roots(folder: Path) -> dict[str, Path]:
 def _files_by_class(root: Path) -> dict[str, list[Path]]:
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(folders) < 2:
-        raise DataError(
-            f"{root} must hold one folder of images per class, at least two; it holds {len(folders)}"
-        )
+        raise DataError(f"{root} must hold one folder of images per class, at least two; it holds {len(folders)}")
     found = {}
     for path in folders:
-        found[path.name] = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        found[path.name] = sorted(
+            # macOS leaves files such as ._photo.jpg, which are no images.
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        )
         if not found[path.name]:
             raise DataError(
                 f"class folder {path} holds no image ({', '.join(sorted(SUFFIXES))}). Fill it, or remove it."
@@ -159,13 +158,9 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     """Pillow clips 16-bit grey at 255 when it converts, so the upper byte is taken here."""
     values = np.asarray(image)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(
-            f"mode {image.mode} with values from {values.min()} to {values.max()} is not supported"
-        )
+        raise ValueError(f"mode {image.mode} with values from {values.min()} to {values.max()} is not supported")
     return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path} cannot be read as an image ({type(error).__name__}: {error}). Replace or remove it."
-    )
+    return DataError(f"{path} cannot be read as an image ({type(error).__name__}: {error}). Replace or remove it.")

@@ -58,13 +58,9 @@ def _call(spec: str, offered: dict[str, int | None], normalisation: Normalisatio
     except StableError:
         raise
     except Exception as error:
-        raise DataError(
-            f"'{spec}' failed when called with {arguments}: {type(error).__name__}: {error}"
-        ) from error
+        raise DataError(f"'{spec}' failed when called with {arguments}: {type(error).__name__}: {error}") from error
     if isinstance(made, Mapping):
-        return from_mapping(
-            made, name=spec, source=f"'{spec}'", seed=offered["seed"] or 0, normalisation=normalisation
-        )
+        return from_mapping(made, name=spec, source=f"'{spec}'", seed=offered["seed"] or 0, normalisation=normalisation)
     if not isinstance(made, Dataset3):
         raise DataError(
             f"'{spec}' returned {type(made).__name__}; it must return a host.datasets.dataset.Dataset3, "

@@ -21,13 +21,9 @@ def load(path: Path, *, seed: int = 0, normalisation: Normalisation | None = Non
         # Pickled objects are refused: they would run code.
         pack = np.load(path, allow_pickle=False)
     except Exception as error:
-        raise DataError(
-            f"{path} is no npz file, or is damaged ({error}). Write it with numpy.savez."
-        ) from error
+        raise DataError(f"{path} is no npz file, or is damaged ({error}). Write it with numpy.savez.") from error
     if not isinstance(pack, np.lib.npyio.NpzFile):
-        raise DataError(
-            f"{path} holds a single array; save several with numpy.savez(path, x_train=..., y_train=...)"
-        )
+        raise DataError(f"{path} holds a single array; save several with numpy.savez(path, x_train=..., y_train=...)")
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     with pack:
         for key in pack.files:
@@ -35,9 +31,5 @@ def load(path: Path, *, seed: int = 0, normalisation: Normalisation | None = Non
                 # Keys that we have no use for are named in messages but not read.
                 arrays[key] = pack[key] if key in KEYS else np.empty(0)
             except Exception as error:
-                raise DataError(
-                    f"{path}: {key} cannot be read ({error}); the file may be cut short"
-                ) from error
-    return from_mapping(
-        arrays, name=f"npz:{path.stem}", source=str(path), seed=seed, normalisation=normalisation
-    )
+                raise DataError(f"{path}: {key} cannot be read ({error}); the file may be cut short") from error
+    return from_mapping(arrays, name=f"npz:{path.stem}", source=str(path), seed=seed, normalisation=normalisation)

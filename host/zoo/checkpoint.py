@@ -97,9 +97,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 metadata=dict(content["metadata"]),
             )
         except KeyError as error:
-            raise CheckpointError(
-                f"{path} lacks the entry {error}, so it is no complete checkpoint"
-            ) from error
+            raise CheckpointError(f"{path} lacks the entry {error}, so it is no complete checkpoint") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     return Checkpoint(state=_state(content, path))
@@ -128,10 +126,6 @@ def load_state(module: nn.Module, checkpoint: Checkpoint, *, source: str) -> Non
 
 
 def _state(value: object, path: Path) -> dict[str, Tensor]:
-    if (
-        not isinstance(value, dict)
-        or not value
-        or not all(isinstance(item, Tensor) for item in value.values())
-    ):
+    if not isinstance(value, dict) or not value or not all(isinstance(item, Tensor) for item in value.values()):
         raise CheckpointError(f"{path} holds no state dict (names to tensors): save `module.state_dict()`")
     return {str(key).removeprefix("module."): item for key, item in value.items()}

@@ -64,9 +64,7 @@ class CifarResNet(nn.Module):
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth must be 6 n + 2 with n at least 1 (8, 14, 20, ...), got {depth}")
         if input_size < 4:
-            raise ValueError(
-                f"the net halves the image twice, so input_size must be at least 4, got {input_size}"
-            )
+            raise ValueError(f"the net halves the image twice, so input_size must be at least 4, got {input_size}")
         stem, *_ = channels = [max(1, round(base * width)) for base in STAGE_CHANNELS]
         self.conv1 = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,17 +101,11 @@ def entry(name: str) -> Entry:
 def find_checkpoint(name: str, data_name: str) -> Path | None:
     """The packaged weights of the zoo model `name` trained on `data_name`, or None.
 
-    Files are named NAME-WIDTH-DATA.pt; of several widths the first in the alphabet is taken.
+    Files are named NAME-wWIDTH-DATA.pt; of several widths the first in the alphabet is taken.
     """
-    found = (
-        sorted(WEIGHTS.glob(f"{name}-w*-{data_name}.pt")) if is_plain(name) and is_plain(data_name) else []
-    )
+    wanted = re.compile(rf"{re.escape(name)}-w[0-9.]+-{re.escape(data_name)}\.pt")
+    found = sorted(path for path in WEIGHTS.iterdir() if wanted.fullmatch(path.name))
     return found[0] if found else None
-
-
-def is_plain(name: str) -> bool:
-    """Whether a name can be part of a file name as it is."""
-    return name.replace("-", "").replace("_", "").replace(".", "").isalnum()
 
 
 def load_model(
@@ -210,22 +205,15 @@ def _build_theirs(spec: str, given: dict[str, Any]) -> ZooModel:
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     arguments = {key: value for key, value in given.items() if open_ended or key in parameters}
     if "width" in given and "width" not in arguments:
-        raise ModelError(
-            f"'{spec}' takes no width; leave it out, or give the factory a parameter of that name"
-        )
+        raise ModelError(f"'{spec}' takes no width; leave it out, or give the factory a parameter of that name")
     try:
         made = factory(**arguments)
     except Exception as error:
-        raise ModelError(
-            f"'{spec}' failed when called with {arguments}: {type(error).__name__}: {error}"
-        ) from error
-    module, shape = (
-        made if isinstance(made, tuple) and len(made) == 2 else (made, getattr(made, "input_shape", None))
-    )
+        raise ModelError(f"'{spec}' failed when called with {arguments}: {type(error).__name__}: {error}") from error
+    module, shape = made if isinstance(made, tuple) and len(made) == 2 else (made, getattr(made, "input_shape", None))
     if not isinstance(module, nn.Module):
         raise ModelError(
-            f"'{spec}' returned {type(module).__name__}; "
-            f"it must return a torch.nn.Module, or (module, (C, H, W))"
+            f"'{spec}' returned {type(module).__name__}; it must return a torch.nn.Module, or (module, (C, H, W))"
         )
     if shape is None:
         if "in_channels" not in given or "input_size" not in given:
@@ -234,17 +222,14 @@ def _build_theirs(spec: str, given: dict[str, Any]) -> ZooModel:
             )
         shape = (given["in_channels"], given["input_size"], given["input_size"])
     if len(shape) != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
-        raise ModelError(
-            f"'{spec}' gave the input shape {shape!r}; it must be (C, H, W), three positive integers"
-        )
+        raise ModelError(f"'{spec}' gave the input shape {shape!r}; it must be (C, H, W), three positive integers")
     module.eval()
     try:
         with torch.no_grad():
             logits = module(torch.zeros(1, *shape))
     except Exception as error:
         raise ModelError(
-            f"'{spec}' fails on one image of {'x'.join(map(str, shape))} (C x H x W): "
-            f"{type(error).__name__}: {error}"
+            f"'{spec}' fails on one image of {'x'.join(map(str, shape))} (C x H x W): {type(error).__name__}: {error}"
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__

@@ -44,9 +44,7 @@ def test_the_split_is_repeatable_and_test_does_not_depend_on_the_seed(data):
 def test_renormalising_equals_loading_with_that_normalisation(data):
     wanted = Normalisation(mean=(0.5,), std=(0.25,))
     loaded = load_data("fashion-mnist", normalisation=wanted)
-    np.testing.assert_allclose(
-        data.renormalised(wanted).validation.images, loaded.validation.images, atol=1e-5
-    )
+    np.testing.assert_allclose(data.renormalised(wanted).validation.images, loaded.validation.images, atol=1e-5)
     assert data.renormalised(wanted).normalisation == wanted
 
 

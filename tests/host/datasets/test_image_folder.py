@@ -17,7 +17,10 @@ def fill(root, *, classes=("cat", "dog"), count=6, size=(8, 6), mode="RGB", leve
 
 
 def test_missing_splits_are_held_out(tmp_path):
-    data = load_data(f"folder:{fill(tmp_path, count=10)}")
+    fill(tmp_path, count=10)
+    (tmp_path / "cat" / "._0.png").write_text("left by a file manager")
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
+    data = load_data(f"folder:{tmp_path}")
     assert data.input_shape == (3, 6, 8)
     assert (len(data.train), len(data.validation), len(data.test)) == (14, 2, 4)
     assert data.class_names == ("cat", "dog")

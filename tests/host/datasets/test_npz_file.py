@@ -59,8 +59,9 @@ def test_a_normalisation_of_another_channel_count_is_refused(tmp_path):
         )
 
 
-def test_class_names_give_the_number_of_classes(tmp_path):
-    data = load_data(saved(tmp_path / "d.npz", **arrays(), class_names=np.array(["a", "b", "c"])))
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_class_names_give_the_number_of_classes(tmp_path, kind):
+    data = load_data(saved(tmp_path / "d.npz", **arrays(), class_names=np.array(["a", "b", "c"], kind)))
     assert data.class_names == ("a", "b", "c")
 
 
