@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from device_agent.contract.artifact import ArtifactFormat, TensorSpec
 from device_agent.contract.device import RuntimeInfo
-from device_agent.runtimes.base import Arrays, LoadedModel, LoadOptions, Runtime
+from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
 
 ENVIRONMENT = {
     "BOARDFIT_RUNTIMES": ",".join(
@@ -29,7 +30,7 @@ class _Model(LoadedModel):
     def __init__(self, misbehave: object) -> None:
         self._misbehave = misbehave
 
-    def bind(self, arrays: Arrays) -> None:
+    def bind(self, arrays: Mapping[str, np.ndarray]) -> None:
         pass
 
     def run(self) -> None:
