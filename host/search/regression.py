@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from host.search.granularity import Granularity
+from host.search.granularity import INTERVAL_WIDTH, Granularity
 from host.search.network import Layer, LayerKind, Network
 from host.search.probe import Probe
 
@@ -28,6 +28,8 @@ OUTPUT_ELEMENTS = 2
 OFFSET_DEVIATION = 0.1
 #: What a paired ratio is commonly off by.
 RATIO_DEVIATION = 0.01
+#: Turns of reweighting; the weights settle in a few.
+ROBUST_STEPS = 5
 #: Pull of the whole-network regression to its prior; few nets cannot tell fifteen columns apart.
 RIDGE = 0.03
 
@@ -92,8 +94,7 @@ def estimate(network: Network, probes: Sequence[Probe], rows: Sequence[Floats], 
     else:
         raw, fixed = _from_whole_nets(network, probes, rows, baseline)
     predicted = np.array([fixed + raw.total(network, each) for each in (baseline, *rows)])
-    ratios = np.array([1.0, *(probe.ratio for probe in probes)])
-    scale, offset = _calibrate(predicted, ratios)
+    scale, offset = _calibrate(predicted, probes)
     return Estimate(
         coefficients=raw.coefficients,
         corrections=raw.corrections,
@@ -106,11 +107,26 @@ def estimate(network: Network, probes: Sequence[Probe], rows: Sequence[Floats], 
 def _relative_nnls(matrix: Floats, target: Floats) -> Floats:
     """Return x >= 0, shape (columns,), that minimises the relative error of `matrix @ x` to a positive
     `target`.
+
+    Rows that the others call wrong (a neighbour on the board, a page fault) count less: Huber's weights.
     """
     size = matrix.max(axis=0)
     size[size == 0] = 1.0
-    solution, _ = nnls(matrix / size / target[:, None], np.ones(len(target)))
+    relative, weights = matrix / size / target[:, None], np.ones(len(target))
+    solution = np.zeros(matrix.shape[1])
+    for _ in range(ROBUST_STEPS):
+        root = np.sqrt(weights)
+        solution = nnls(relative * root[:, None], root)[0]
+        weights = _huber(relative @ solution - 1.0)
     return np.asarray(solution / size, dtype=np.float64)
+
+
+def _huber(residuals: Floats) -> Floats:
+    """Return weights in (0, 1]: 1 within two robust standard deviations, then falling as one over the
+    distance.
+    """
+    deviation = max(1.483 * float(np.median(np.abs(residuals))), RATIO_DEVIATION)
+    return np.asarray(np.minimum(1.0, 2 * deviation / np.maximum(np.abs(residuals), 1e-12)), dtype=np.float64)
 
 
 def _from_nodes(network: Network, probes: Sequence[Probe], rows: Sequence[Floats]) -> tuple[Estimate, float]:
@@ -131,7 +147,7 @@ def _from_nodes(network: Network, probes: Sequence[Probe], rows: Sequence[Floats
             continue
         design, target = np.array(matrix), np.array(times)
         own: dict[str, float] = {}
-        for _ in range(3):  # prices and corrections in turns; they settle at once
+        for _ in range(2):  # prices and corrections in turns; they settle at once
             factor = np.array([own.get(name, 1.0) for name in names])
             prices = _relative_nnls(design, target / factor)
             own = _corrections(names, np.log(target / np.maximum(design @ prices, 1e-12)))
@@ -186,11 +202,13 @@ def _from_whole_nets(
     weight = (0.5, 0.15, 0.15)
     prior = np.array([*(share * weight[feature] for share, (_, feature) in zip(shares, columns, strict=True)), 0.2])
     design = np.array([summed(each) / size for each in (baseline, *rows)])
-    ratios = np.array([1.0, *(probe.ratio for probe in probes)])
+    ratios, trust = _ratios(probes)
     pull = np.sqrt(RIDGE / len(prior)) * np.eye(len(prior))
-    solution, _ = nnls(
-        np.vstack([design / ratios[:, None], pull]), np.concatenate([np.ones(len(ratios)), pull @ prior])
-    )
+    relative, weights, solution = design / ratios[:, None], trust, prior
+    for _ in range(ROBUST_STEPS):
+        root = np.sqrt(weights)
+        solution = nnls(np.vstack([relative * root[:, None], pull]), np.concatenate([root, pull @ prior]))[0]
+        weights = trust * _huber(relative @ solution - 1.0)
     coefficients = {
         kind: (*(solution[3 * place : 3 * place + 3] / size[3 * place : 3 * place + 3]).tolist(), 0.0, 0.0)
         for place, kind in enumerate(kinds)
@@ -204,19 +222,36 @@ def _raw(
     return Estimate(coefficients=coefficients, corrections=corrections, per_output=per_output, overhead=0.0, scale=1.0)
 
 
-def _calibrate(predicted: Floats, ratios: Floats) -> tuple[float, float]:
-    """Return (scale, offset) that take predicted sums of node times to end-to-end ratios.
+def _calibrate(predicted: Floats, probes: Sequence[Probe]) -> tuple[float, float]:
+    """Return (scale, offset) that take predicted sums of node times, the baseline's first, to end-to-end
+    ratios.
 
-    The offset comes from a least squares with a prior at 0, the scale is then the median, which one bad probe
-    cannot move.
+    Each ratio weighs by its interval. The offset comes from a robust least squares with a prior at 0; the
+    scale is then the weighted median, which a bad pair cannot move.
     """
-    design = np.vstack(
-        [
-            np.column_stack([predicted, np.ones_like(predicted)]) / ratios[:, None],
-            [0.0, RATIO_DEVIATION / OFFSET_DEVIATION],
-        ]
-    )
-    solution = np.linalg.lstsq(design, np.append(np.ones_like(ratios), 0.0), rcond=None)[0]
+    ratios, trust = _ratios(probes)
+    design = np.column_stack([predicted, np.ones_like(predicted)]) / ratios[:, None]
+    prior = np.array([[0.0, RATIO_DEVIATION / OFFSET_DEVIATION]])
+    weights, solution = trust, np.array([1.0, 0.0])
+    for _ in range(ROBUST_STEPS):
+        root = np.sqrt(weights)
+        solution = np.linalg.lstsq(np.vstack([design * root[:, None], prior]), np.append(root, 0.0), rcond=None)[0]
+        weights = trust * _huber(design @ solution - 1.0)
     # An offset that ate more than half of the fastest net would price small nets below nothing.
     offset = float(np.clip(solution[1], -ratios.min() / 2, ratios.min() / 2))
-    return float(np.median((ratios - offset) / predicted)), offset
+    return _weighted_median((ratios - offset) / predicted, trust), offset
+
+
+def _ratios(probes: Sequence[Probe]) -> tuple[Floats, Floats]:
+    """Return the measured ratios, the baseline's 1 first, and how much each counts by its interval, in (0,
+    1].
+    """
+    ratios = np.array([1.0, *(probe.ratio for probe in probes)])
+    widths = np.array([0.0, *(probe.ratio_high - probe.ratio_low for probe in probes)])
+    return ratios, 1 / (1 + (widths / INTERVAL_WIDTH / ratios / RATIO_DEVIATION) ** 2)
+
+
+def _weighted_median(values: Floats, weights: Floats) -> float:
+    order = np.argsort(values)
+    shares = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+    return float(np.interp(0.5, shares, values[order]))

@@ -92,20 +92,20 @@ def test_a_single_probe_has_no_held_out_error(network: Network, widths: Any, mak
     assert (guess.low, guess.high) == (None, None)
 
 
-def test_updates_improve(network: Network, widths: Any, make_device: Any) -> None:
+@pytest.mark.parametrize("nodes", [True, False])
+def test_updates_improve(network: Network, widths: Any, make_device: Any, nodes: bool) -> None:
     before, after = [], []
     for seed in range(4):
-        device = make_device(network, seed=10 + seed, noise=0.03)
-        model = LatencyModel.fit(
-            network, [device.measure(plan) for plan in probe_plans(network, widths, 2, seed)], baseline_ns=1e6
-        )
+        device = make_device(network, seed=seed)
+        start = [device.measure(plan, nodes=nodes) for plan in probe_plans(network, widths, 2, seed)]
+        model = LatencyModel.fit(network, start, baseline_ns=1e6)
         plans = new_plans(widths, 30, seed)
         before.append(np.median(errors(lambda p, m=model: m.predict(p).ratio, device, plans)))
-        for plan in new_plans(widths, 8, 100 + seed):
-            model = model.updated(device.measure(plan))
-        assert len(model.probes) == 10
+        for plan in new_plans(widths, 5, 100 + seed):
+            model = model.updated(device.measure(plan, nodes=nodes))
+        assert len(model.probes) == 7
         after.append(np.median(errors(lambda p, m=model: m.predict(p).ratio, device, plans)))
-    assert np.mean(after) < 0.8 * np.mean(before)
+    assert np.mean(after) < (0.9 if nodes else 0.75) * np.mean(before)
 
 
 def test_corrections_learn_a_slow_layer(network: Network, widths: Any, make_device: Any) -> None:
@@ -212,3 +212,17 @@ def test_plans_of_the_model_hit_their_latency(network: Network, widths: Any, mak
         plan = solve(network, widths, losses, model, latency_ratio=target).plan
         assert device.ratio(plan) == pytest.approx(target, rel=0.03)
     assert device.ratio(slowest_within(network, widths, model, latency_ratio=0.4).plan) == pytest.approx(0.4, rel=0.03)
+
+
+def test_a_wide_interval_counts_less(network: Network, widths: Any, make_device: Any) -> None:
+    """Three of eight windows were disturbed and say so by their intervals; the total follows the other
+    five.
+    """
+    device = make_device(network, seed=9)
+    probes = [device.measure(plan) for plan in probe_plans(network, widths, 8, 0)]
+    plans = new_plans(widths, 20, 0)
+    for nodes in (True, False):
+        some = probes if nodes else [replace(probe, nodes=None, other=None) for probe in probes]
+        off = [replace(each, ratio=0.7 * each.ratio, ratio_low=0.4 * each.ratio) for each in some[:3]]
+        model = LatencyModel.fit(network, [*off, *some[3:]], baseline_ns=1e6)
+        assert np.median(errors(lambda plan, m=model: m.predict(plan).ratio, device, plans)) < 0.03
