@@ -169,6 +169,7 @@ class _Worker:
         self._deadline: asyncio.TimerHandle | None = None
         self._failure: BoardfitError | None = None
         self._tail = bytearray()
+        self.reading_stderr: asyncio.Task[None] | None = None
         self.loading = True
         self.who = f"the worker of model {', '.join(map(repr, names))}" if names else "the worker that probes runtimes"
         self.pid = process.pid
@@ -218,7 +219,8 @@ class _Worker:
         status = await self._process.wait()
         if self._failure is not None:
             return self._failure
-        await asyncio.sleep(0)  # lets the last of stderr arrive
+        if self.reading_stderr is not None:
+            await asyncio.wait([self.reading_stderr], timeout=1.0)
         words = " ".join(self._tail.decode(errors="replace").split())[-400:]
         said = f"; its last words: {words}" if words else ""
         if status == -signal.SIGKILL:
@@ -272,7 +274,8 @@ async def _worker(job: dict[str, Any], names: Sequence[str], limits: WorkerLimit
     worker: _Worker | None = None
     try:
         worker = await _start(names, limits, folder, closers)
-        tasks = [asyncio.ensure_future(work) for work in (worker.watch_memory(), worker.keep_tail())]
+        worker.reading_stderr = asyncio.create_task(worker.keep_tail())
+        tasks = [worker.reading_stderr, asyncio.create_task(worker.watch_memory())]
         await worker.send({**job, "memory_bytes": limits.memory_bytes, "folder": str(folder)})
         yield worker
     finally:

@@ -47,7 +47,7 @@ def result(
 
 
 def runs(
-    count: int = 300, latency: Callable[[int, random.Random], float] = lambda i, rng: 1e6 + rng.gauss(0, 1e4)
+    count: int = 300, latency: Callable[[int, random.Random], float] = lambda _, rng: 1e6 + rng.gauss(0, 1e4)
 ) -> list[Run]:
     rng = random.Random(1)
     found, time_ns = [], 1000
@@ -89,7 +89,7 @@ def test_quiet_runs_are_stable_and_nothing_else() -> None:
 
 
 def test_runs_near_the_clock_are_too_short() -> None:
-    found = check(runs(latency=lambda i, rng: 6_000 + rng.gauss(0, 50)))
+    found = check(runs(latency=lambda _, rng: 6_000 + rng.gauss(0, 50)))
     assert list(found) == [VerdictCode.TOO_SHORT]
     assert found[VerdictCode.TOO_SHORT].value == pytest.approx(6000, rel=0.01)
     coarse = replace(result(), clock_resolution_ns=100_000)
@@ -112,7 +112,7 @@ def test_stolen_time_is_contended() -> None:
 
 
 def test_a_wide_interval_is_unstable() -> None:
-    found = check(runs(latency=lambda i, rng: 1e6 * rng.lognormvariate(0, 1)))
+    found = check(runs(latency=lambda _, rng: 1e6 * rng.lognormvariate(0, 1)))
     assert list(found) == [VerdictCode.UNSTABLE]
     value = found[VerdictCode.UNSTABLE].value
     assert value is not None
