@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from host.cli.quantities import FractionType
+from host.cli.quantities import fraction
 
 #: Unless --max-time or a longer --min-time says otherwise.
 LONGEST_TIME_S = 10.0
@@ -52,7 +52,8 @@ def _cpus(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tup
 )
 @click.option(
     "--precision",
-    type=FractionType(),
+    type=fraction,
+    metavar="SHARE",
     default="1%",
     show_default=True,
     help="Wanted half-width of the median's 95 % interval, relative to it.",

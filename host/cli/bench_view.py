@@ -84,8 +84,8 @@ def print_bench(document: dict[str, Any]) -> None:
     console.print(_latencies(document))
     console.print(render.facts(_facts(document)))
     for verdict in document["verdict"]:
-        if verdict["hint"]:
-            console.print(Text(f"  {verdict['code']}: {verdict['hint']}", style="yellow"))
+        if verdict["code"] != "stable":
+            console.print(_explained(verdict))
     if document.get("layers"):
         console.print(_layers(document["layers"]))
     elif "layers" in document:
@@ -111,7 +111,7 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     if document["peak_rss_bytes"] is not None:
         memory += f" above the runtime's own, {render.bytes_text(document['peak_rss_bytes'])} in all"
     rows = [
-        ("verdict", ", ".join(_verdict_text(verdict) for verdict in document["verdict"]) or render.DASH),
+        ("verdict", ", ".join(verdict["code"] for verdict in document["verdict"]) or render.DASH),
         ("peak memory", memory),
         ("energy per run", f"{render.DASH} ({document['energy_unavailable']})"),
         ("time to load", render.latency_text(document["load_ns"])),
@@ -121,12 +121,15 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _verdict_text(verdict: dict[str, Any]) -> str:
-    if verdict["value"] is None:
-        return str(verdict["code"])
-    unit = f" {verdict['unit']}" if verdict["unit"] not in (None, "", "1") else ""
-    limit = "" if verdict["threshold"] is None else f", limit {render.number_text(verdict['threshold'])}{unit}"
-    return f"{verdict['code']} ({render.number_text(verdict['value'])}{unit}{limit})"
+def _explained(verdict: dict[str, Any]) -> Text:
+    """Return one line: what was found, the figure behind it, what to do."""
+    line = Text.assemble(("  ! ", "bold yellow"), (verdict["code"], "bold"))
+    if verdict["value"] is not None:
+        unit = f" {verdict['unit']}" if verdict["unit"] else ""
+        line.append(f": {render.number_text(verdict['value'])}{unit}")
+        if verdict["threshold"] is not None:
+            line.append(f" (limit {render.number_text(verdict['threshold'])})")
+    return line.append(f". {verdict['hint']}.") if verdict["hint"] else line
 
 
 def _layers(layers: list[dict[str, Any]]) -> Any:

@@ -97,9 +97,7 @@ def contract_error(error: grpc.RpcError, address: str, *, reached: bool, doing: 
             )
         return unreachable(address, details)
     if status == "DEADLINE_EXCEEDED":
-        return DeadlineExceeded(
-            f"the agent at {address} did not answer {doing} in time; it may be busy or overloaded"
-        )
+        return DeadlineExceeded(f"the agent at {address} did not answer {doing} in time; it may be busy or overloaded")
     if status == "CANCELLED":
         return JobAborted(f"{doing} on the agent at {address} was cancelled")
     if status == "UNIMPLEMENTED":

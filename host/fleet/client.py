@@ -99,9 +99,7 @@ class AgentClient:
 
     def delete_artifact(self, sha256: str) -> None:
         """Delete one artifact. Raises ArtifactNotFound."""
-        self._call(
-            self._stub.DeleteArtifact, codec.delete_request_to_pb(sha256, self._token), "DeleteArtifact"
-        )
+        self._call(self._stub.DeleteArtifact, codec.delete_request_to_pb(sha256, self._token), "DeleteArtifact")
 
     def measure(
         self, request: MeasureRequest, *, on_event: Callable[[MeasureEvent], None] | None = None
@@ -124,9 +122,7 @@ class AgentClient:
             if on_event is not None:
                 on_event(event)
         if result is None:
-            raise AgentInternalError(
-                f"the agent at {self.address} ended a measurement without a result; see its log"
-            )
+            raise AgentInternalError(f"the agent at {self.address} ended a measurement without a result; see its log")
         return Measurement(request=request, result=result, runs=tuple(runs), readings=tuple(readings))
 
     def infer(
@@ -166,9 +162,7 @@ class AgentClient:
         lease = codec.lease_from_pb(self._call(self._stub.AcquireLease, request, "AcquireLease"))
 
         def renew() -> None:
-            self._call(
-                self._stub.RenewLease, codec.renew_request_to_pb(token=lease.token, ttl_s=ttl_s), "RenewLease"
-            )
+            self._call(self._stub.RenewLease, codec.renew_request_to_pb(token=lease.token, ttl_s=ttl_s), "RenewLease")
 
         def release() -> None:
             self._call(self._stub.ReleaseLease, codec.release_request_to_pb(lease.token), "ReleaseLease")

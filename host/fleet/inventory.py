@@ -126,9 +126,7 @@ class Inventory:
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise InventoryCorrupt(
-                f"the list of devices {self.path} is not JSON: {error}. {advice}"
-            ) from error
+            raise InventoryCorrupt(f"the list of devices {self.path} is not JSON: {error}. {advice}") from error
         try:
             if document["schema"] > SCHEMA:
                 raise InventoryCorrupt(
@@ -139,8 +137,7 @@ class Inventory:
             return {name: _device_from(name, entry) for name, entry in document["devices"].items()}
         except (KeyError, TypeError, AttributeError, InvalidDeviceName) as error:
             raise InventoryCorrupt(
-                f"the list of devices {self.path} has an unexpected form ({type(error).__name__}: {error}). "
-                f"{advice}"
+                f"the list of devices {self.path} has an unexpected form ({type(error).__name__}: {error}). {advice}"
             ) from error
 
     def _write(self, devices: Mapping[str, RegisteredDevice]) -> None:

@@ -93,9 +93,7 @@ def _take_slot(root: Path) -> tuple[Path, IO[str]]:
             return slot, lock
         except BlockingIOError:
             lock.close()
-    raise LocalAgentFailed(
-        f"{SLOTS} local agents are running already (see {root}); wait until some have ended"
-    )
+    raise LocalAgentFailed(f"{SLOTS} local agents are running already (see {root}); wait until some have ended")
 
 
 def _address_of(process: subprocess.Popen[str], log_path: Path) -> str:
@@ -111,9 +109,7 @@ def _address_of(process: subprocess.Popen[str], log_path: Path) -> str:
     try:
         line = lines.get(timeout=START_TIMEOUT_S)
     except queue.Empty:
-        raise LocalAgentFailed(
-            f"the local agent did not start within {START_TIMEOUT_S:g} s; see {log_path}"
-        ) from None
+        raise LocalAgentFailed(f"the local agent did not start within {START_TIMEOUT_S:g} s; see {log_path}") from None
     match = re.fullmatch(r"listening on (\S+:\d+)", line.strip())
     if match is None:
         if line:

@@ -143,8 +143,7 @@ def push(
             retry.wait(failures)
         except ArtifactCorrupt as error:
             raise ArtifactCorrupt(
-                f"pushing {path}: {error}. If the file was changed meanwhile, push it again once it is "
-                f"complete."
+                f"pushing {path}: {error}. If the file was changed meanwhile, push it again once it is complete."
             ) from error
         except OSError as error:
             raise BoardfitError(f"cannot read the model file {path}: {error.strerror}") from error

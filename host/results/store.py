@@ -103,9 +103,7 @@ class ResultStore:
     ) -> None:
         self.close()
 
-    def add_measurement(
-        self, measurement: Measurement, *, device: DeviceInfo, artifact_names: Sequence[str]
-    ) -> int:
+    def add_measurement(self, measurement: Measurement, *, device: DeviceInfo, artifact_names: Sequence[str]) -> int:
         """Keep a measurement with all its raw samples and return its id. Names are in the order of the
         request.
         """
@@ -194,9 +192,7 @@ class ResultStore:
             artifacts: dict[int, list[models.MeasuredArtifact]] = {row.id: [] for row in rows}
             measured = models.MeasuredArtifact
             for found in session.scalars(
-                select(measured)
-                .where(measured.measurement_id.in_(list(artifacts)))
-                .order_by(measured.position)
+                select(measured).where(measured.measurement_id.in_(list(artifacts))).order_by(measured.position)
             ):
                 artifacts[found.measurement_id].append(found)
             return tuple(
@@ -280,9 +276,7 @@ class ResultStore:
 
 
 def _fact(device_key: str, kind: str) -> Any:
-    return select(models.DeviceFact).where(
-        models.DeviceFact.device_key == device_key, models.DeviceFact.kind == kind
-    )
+    return select(models.DeviceFact).where(models.DeviceFact.device_key == device_key, models.DeviceFact.kind == kind)
 
 
 def _device_row(session: Session, device: DeviceInfo) -> models.DeviceEnvironment:

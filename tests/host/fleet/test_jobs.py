@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,6 +76,23 @@ def test_an_error_or_ctrl_c_in_the_host_frees_the_device(client: AgentClient, mo
         client.measure(endless, on_event=interrupt)
     found = _when_free(lambda: client.measure(MeasureRequest(artifacts=(sha256,), settings=SETTINGS, stopping=QUICK)))
     assert found.result.artifacts[0].sha256 == sha256
+
+
+def test_a_device_that_falls_silent_is_noticed_long_before_the_deadline(
+    agent: Any, client: AgentClient, model: Path
+) -> None:
+    sha256 = client.push(model).artifact.sha256
+    long = Stopping(min_time_s=3000, max_time_s=3000)
+
+    def freeze(event: MeasureEvent) -> None:
+        if isinstance(event, Progress) and event.phase is Phase.TIMING:
+            agent.process.send_signal(signal.SIGSTOP)
+
+    try:
+        with pytest.raises(errors.DeviceUnreachable, match=rf"the connection to the agent at {agent.address} broke"):
+            client.measure(MeasureRequest(artifacts=(sha256,), settings=SETTINGS, stopping=long), on_event=freeze)
+    finally:
+        agent.process.send_signal(signal.SIGCONT)
 
 
 def _when_free(call: Callable[[], Any]) -> Any:

@@ -82,9 +82,7 @@ def measurement(*, artifacts: int = 2, runs: int = 500, seed: int = 0) -> Measur
                 disturbed=rng.random() < 0.1,
             )
         )
-    node = NodeTime(
-        name="conv", op_type="Conv", median_ns=1.5, share=0.25, runs=9, input_shapes=((1, 3, 8, 8), ())
-    )
+    node = NodeTime(name="conv", op_type="Conv", median_ns=1.5, share=0.25, runs=9, input_shapes=((1, 3, 8, 8), ()))
     return Measurement(
         request=MeasureRequest(
             artifacts=hashes,
@@ -114,8 +112,7 @@ def measurement(*, artifacts: int = 2, runs: int = 500, seed: int = 0) -> Measur
         ),
         runs=tuple(made),
         readings=tuple(
-            Reading(channel=rng.choice("ab"), time_ns=clock + 7 * number, value=rng.random())
-            for number in range(40)
+            Reading(channel=rng.choice("ab"), time_ns=clock + 7 * number, value=rng.random()) for number in range(40)
         ),
     )
 
@@ -156,9 +153,7 @@ def test_raw_runs_take_little_space() -> None:
     assert len(blob) < 5 * len(runs)
 
 
-@pytest.mark.parametrize(
-    "blob", [b"", b"BFR1", b"BFR1\x01\0\0\0junk", pack_runs([])[:-3], b"XXXX" + pack_runs([])[4:]]
-)
+@pytest.mark.parametrize("blob", [b"", b"BFR1", b"BFR1\x01\0\0\0junk", pack_runs([])[:-3], b"XXXX" + pack_runs([])[4:]])
 def test_damaged_samples_are_named(blob: bytes) -> None:
     with pytest.raises(SamplesCorrupt, match="stored samples"):
         unpack_runs(blob)

@@ -112,9 +112,7 @@ def upgrade() -> None:
             ["measurements.id"],
             name=op.f("fk_measured_artifacts_measurement_id_measurements"),
         ),
-        sa.ForeignKeyConstraint(
-            ["sha256"], ["artifacts.sha256"], name=op.f("fk_measured_artifacts_sha256_artifacts")
-        ),
+        sa.ForeignKeyConstraint(["sha256"], ["artifacts.sha256"], name=op.f("fk_measured_artifacts_sha256_artifacts")),
         sa.PrimaryKeyConstraint("measurement_id", "position", name=op.f("pk_measured_artifacts")),
     )
     with op.batch_alter_table("measured_artifacts") as batch_op:
