@@ -156,8 +156,8 @@ class Granularity:
 
 
 def _line(kind: LayerKind, role: Role, step: Step) -> str:
-    subject = f"{kind.value} {role.value} width"
-    text = f"{subject}: any is fast" if step.multiple == 1 else f"{subject}: multiples of {step.multiple} are fast"
+    fast = "any is fast" if step.multiple == 1 else f"multiples of {step.multiple} are fast"
+    text = f"{kind.value} {role.value} width: {fast}"
     off = [f"{cost:.2f}x at multiples of {m} only" for m, cost in sorted(step.over_next.items()) if m < step.multiple]
     if off:
         text += f"; off them, against the next fast width: {', '.join(reversed(off))}"

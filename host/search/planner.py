@@ -75,9 +75,12 @@ def solve(
     objective = search.program.per_width(table)
     fallback = search.fastest()
     plan, bound = search.best(objective, at_least, gap)
-    plan = plan or fallback
-    loss = summed(losses, plan)
     largest = max(abs(each) for _, _, each in table)
+    if plan is None or bound is None or _distance(summed(losses, plan), bound, largest) > gap:
+        # Time ran out. What was found must still be no worse than the plan that everybody can make.
+        rivals = [each for each in (plan, search.uniform(), fallback) if each is not None]
+        plan = min(rivals, key=lambda each: summed(losses, each))
+    loss = summed(losses, plan)
     return Solution(
         plan=plan,
         predicted_ratio=search.ratio(plan),
@@ -191,6 +194,14 @@ class _Search:
                 fastest_plan=fastest,
             )
         return fastest
+
+    def uniform(self) -> Plan | None:
+        """Return the uniform plan, or None if it does not fit."""
+        try:
+            plan = uniform(self._network, self._widths, self._price, self._budget).plan
+        except Infeasible:
+            return None
+        return plan if self._fits(plan) else None
 
     def best(self, objective: Linear, at_least: float | None, gap: float) -> tuple[Plan | None, float | None]:
         """Return (best plan that truly fits, bound on the objective); the plan is None if time ran out

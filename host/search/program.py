@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import csr_array
 
-from host.search.network import Layer, LayerKind, Network, Plan
+from host.search.network import Layer, LayerKind, Network, Part, Plan
 from host.search.solution import Price, Widths
 
 Floats = npt.NDArray[np.float64]
@@ -146,23 +146,25 @@ class Program:
         """Return (a, b, c, d) of a + b in + c out + d in out, fitted to `price` over a grid of the layer's
         widths.
         """
-        ends = [
-            (part.features * self._widths[part.group][0], part.features * self._widths[part.group][-1])
-            for part in layer.inputs
-        ]
-        narrow = layer.input_fixed + sum(low for low, _ in ends)
-        wide = layer.input_fixed + sum(high for _, high in ends)
+        levels = max(len(self._widths[part.group]) for part in layer.inputs)
+        ins = {
+            layer.input_fixed + sum(self._at(part, level, levels) for part in layer.inputs) for level in range(levels)
+        }
         target = layer.output_group
         outs = (layer.output_channels,) if target is None else self._widths[target]
-        step = 1
-        while (wide - narrow) % (2 * step) == 0 and (wide - narrow) // (2 * step) >= 4:
-            step *= 2  # a coarse grid whose points stay on the multiples
-        grid = [(inward, outward) for inward in range(narrow, wide + 1, step) for outward in outs]
+        grid = list(product(sorted(ins), outs))
         matrix = np.array([(1.0, inward, outward, inward * outward) for inward, outward in grid])
         size = np.abs(matrix).max(axis=0)
         values = np.array([price(layer, inward, outward) for inward, outward in grid])
         solution = np.linalg.lstsq(matrix / size, values, rcond=None)[0] / size
         return (float(solution[0]), float(solution[1]), float(solution[2]), float(solution[3]))
+
+    def _at(self, part: Part, level: int, levels: int) -> int:
+        """Return the part's input features where its group stands at `level` of `levels` between its
+        widths.
+        """
+        allowed = self._widths[part.group]
+        return part.features * allowed[round(level / max(levels - 1, 1) * (len(allowed) - 1))]
 
     def _column(self, source: str, one: int, target: str, two: int) -> int:
         forward = self._pair.get((source, one, target, two))

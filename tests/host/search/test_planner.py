@@ -211,6 +211,24 @@ def test_solves_sixty_groups_of_eight_widths_to_the_stated_gap(make_mobile: Call
     assert found.loss * (1 - found.gap) <= rival.loss
 
 
+def test_out_of_time_the_answer_still_fits_and_is_no_worse_than_uniform(make_mobile: Callable[..., Network]) -> None:
+    network = make_mobile(40)
+    widths = {
+        group.name: tuple(sorted({max(1, group.channels * step // 16) for step in range(1, 17)}))
+        for group in network.groups
+    }
+    rng = np.random.default_rng(2)
+    losses = {group.name: {w: float(rng.random()) for w in widths[group.name]} for group in network.groups}
+    price = bilinear(network, 3)
+    found = solve(network, widths, losses, price, latency_ratio=0.45, gap=0.0, time_limit_s=1e-6)
+    assert found.predicted_ratio <= 0.45 * (1 + 1e-6)
+    assert found.gap is None or found.gap >= 0
+    rival = uniform(network, widths, price, 0.45, losses)
+    assert found.loss is not None
+    assert rival.loss is not None
+    assert found.loss <= rival.loss
+
+
 def test_uniform_is_the_widest_that_fits() -> None:
     network, widths, losses = random_problem(8, groups=5, options=4)
     price = bilinear(network, 8)
