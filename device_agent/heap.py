@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 
 # <malloc.h>
 _M_MMAP_THRESHOLD = -3
@@ -24,7 +25,8 @@ def bound_heap() -> None:
 
 
 def trim_heap() -> None:
-    """Give freed pages back to the system now."""
+    """Collect cycles and give freed pages back to the system now."""
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
