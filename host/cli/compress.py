@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import itertools
+import json
 import os
 import socket
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import platformdirs
 
-from host.cli.quantities import BytesType, FractionType, LatencyTargetType
+from host.cli import render
+from host.cli.errors import ExitCode
+from host.cli.quantities import fraction, latency_target, size_bytes
 
 if TYPE_CHECKING:
     from host.compress.options import LatencyTarget
-
-EXIT_NOT_MET = 3
 
 
 @click.command("compress", short_help="Compress a model against latencies measured on a device.")
@@ -27,12 +31,15 @@ EXIT_NOT_MET = 3
     "--target-latency",
     "target",
     required=True,
-    type=LatencyTargetType(),
+    type=latency_target,
+    metavar="RATIO|TIME",
     help="A share of the baseline's latency (0.5x) or a time (30ms).",
 )
-@click.option("--max-size", type=BytesType(), help="Largest size of the ONNX file, such as 2MB.")
-@click.option("--max-memory", type=BytesType(), help="Largest peak memory above the runtime's own, such as 40MB.")
-@click.option("--max-accuracy-drop", type=FractionType(), help="Largest loss of test accuracy, such as 1%.")
+@click.option("--max-size", type=size_bytes, metavar="SIZE", help="Largest size of the ONNX file, such as 2MB.")
+@click.option(
+    "--max-memory", type=size_bytes, metavar="SIZE", help="Largest peak memory above the runtime's own, such as 40MB."
+)
+@click.option("--max-accuracy-drop", type=fraction, metavar="SHARE", help="Largest loss of test accuracy, such as 1%.")
 @click.option("--checkpoint", type=click.Path(exists=True, dir_okay=False), help="Trained weights of MODEL.")
 @click.option("--method", type=click.Choice(["latency", "uniform"]), default="latency", show_default=True)
 @click.option(
@@ -42,10 +49,14 @@ EXIT_NOT_MET = 3
     show_default=True,
     help="Which channels of a layer go first.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Fine-tuning, over all rounds.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Fine-tuning, over all rounds."
+)
 @click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
 @click.option("--learning-rate", type=float, default=0.02, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), help="Cuts with fine-tuning between; by default as the target asks.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), help="Cuts with fine-tuning between; by default as the target asks."
+)
 @click.option(
     "--probes", type=click.IntRange(min=2), default=6, show_default=True, help="Variants that latency is learned from."
 )
@@ -81,11 +92,12 @@ def command(
     dry_run: bool,
     out: Path | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Compress MODEL, a zoo name or package.module:factory, until it meets the target on the device itself.
 
     The result is an ONNX file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is still there.
     """
+    from host.cli.compress_view import StageLines, show
     from host.compress.measuring import Measuring, settings_for
     from host.compress.options import CompressOptions
     from host.compress.pipeline import compress
@@ -112,11 +124,36 @@ def command(
         max_accuracy_drop=max_accuracy_drop,
         seed=seed,
     )
-    subject = load_subject(options)
     holder = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
-    with ResultStore.open() as store, open_device(device) as opened:
-        settings = settings_for(opened, threads=threads, provider=provider)
-        folder = out if out is not None else default_out(options.identity(), opened.name)
-        with opened.client.lease(holder, f"compress {model}"):
-            record = compress(options, subject, Measuring(opened, settings, store), out=folder, dry_run=dry_run)
+    subject = load_subject(options)
+    with ExitStack() as stack:
+        lines = stack.enter_context(StageLines())
+        store = stack.enter_context(ResultStore.open())
+        opened = stack.enter_context(open_device(device))
+        stack.enter_context(opened.client.lease(holder, f"compress {model}"))
+        folder = out if out is not None else _default_out(options.identity(), opened.name)
+        measuring = Measuring(
+            opened, settings_for(opened, threads=threads, provider=provider), store, on_event=lines.event
+        )
+        record = compress(options, subject, measuring, out=folder, observer=lines, dry_run=dry_run)
         store.add_compression(record, device=opened.info)
+    if as_json:
+        render.print_json(record)
+    else:
+        show(record)
+    return ExitCode.CONSTRAINT_NOT_MET if record["met"] is False else ExitCode.DONE
+
+
+def _default_out(identity: dict[str, Any], device: str) -> Path:
+    """Return the folder of an unfinished run of the same options on the device, else a new one."""
+    words = (identity["model"], identity["data"], device)
+    plain = "-".join(
+        "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in word) for word in words
+    )
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    runs = platformdirs.user_data_path("boardfit") / "runs"
+    for number in itertools.count(1):
+        folder = runs / (f"{plain}-{digest}" + (f"-{number}" if number > 1 else ""))
+        if not (folder / "record.json").exists():
+            return folder
+    raise AssertionError("itertools.count ends never")

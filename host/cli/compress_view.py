@@ -49,3 +49,86 @@ class StageLines(Observer):
     def _update(self, suffix: str) -> None:
         if self._status is not None:
             self._status.update(f"{self._text}{suffix}")
+
+
+def show(record: Mapping[str, Any]) -> None:
+    """Print the record as a table on stdout: before, after, and whether the constraints are met."""
+    out = render.console()
+    runtime, target = record["runtime"], record["target"]
+    where = f"{record['device']['name']} ({record['device']['board']}), {runtime['name']} {runtime['version']}"
+    plural = "s" if record["threads"] > 1 else ""
+    out.print(
+        f"\n[bold]{record['model']}[/bold] on {record['data']}, measured on {where}, {record['threads']} thread{plural}\n"
+    )
+    if record["result"] is None:
+        _show_plan(record)
+        return
+    table = render.table("", "baseline", "compressed", "ratio", right=("baseline", "compressed", "ratio"))
+    before, after = record["baseline"], record["result"]
+    table.add_row(
+        f"accuracy ({after['test_images']:,} test images)",
+        render.percent_text(before["accuracy"], 2),
+        render.percent_text(after["accuracy"], 2),
+        f"{(after['accuracy'] - before['accuracy']) * 100:+.2f} points",
+    )
+    for name in ("p50", "p90"):
+        old, new = before["latency_ns"][name], after["latency_ns"][name]
+        interval = after["latency_ratio_interval"]
+        paired = render.ratio_text(after["latency_ratio"])
+        if interval is not None:
+            paired += f" ({interval[0]:.3f} - {interval[1]:.3f})"
+        table.add_row(
+            f"latency, {name}",
+            render.latency_text(old),
+            render.latency_text(new, like_ns=old),
+            paired if name == "p50" else render.ratio_text(new / old),
+        )
+    for label, key, text in (
+        ("peak memory above the runtime", "peak_memory_bytes", render.bytes_text),
+        ("file size", "size_bytes", render.bytes_text),
+        ("parameters", "parameters", render.count_text),
+        ("MACs", "macs", render.count_text),
+    ):
+        old, new = before[key], after[key]
+        ratio = render.DASH if old is None or new is None else render.ratio_text(new / old)
+        table.add_row(label, text(old), text(new), ratio)
+    out.print(table)
+    _show_target(record, target["latency_ratio"], after["latency_ratio"])
+    out.print(f"device time {render.seconds_text(record['device_seconds'])}")
+    for name, path in record["artifacts"].items():
+        out.print(f"{name:<10} {path}", soft_wrap=True)
+
+
+def _show_target(record: Mapping[str, Any], target: float, ratio: float) -> None:
+    out = render.console()
+    wanted = f"target {render.ratio_text(target)} of the baseline's latency"
+    if record["target"]["latency_ns"] is not None:
+        wanted += f" ({render.latency_text(record['target']['latency_ns'])})"
+    if record["met"]:
+        out.print(f"[green]met[/green]: {wanted}, measured {render.percent_text(ratio / target)} of it")
+    else:
+        out.print(f"[red]not met[/red]: {wanted}; {record['reason']}")
+    if record["met"] and record["reason"]:
+        out.print(record["reason"])
+    for side in ("baseline", "result"):
+        for verdict in record[side]["verdict"]:
+            if verdict["code"] != "stable":
+                value = f" ({render.number_text(verdict['value'])} {verdict['unit'] or ''})".replace(" )", ")")
+                out.print(f"{side} is {verdict['code']}{value}: {verdict['hint'] or ''}")
+
+
+def _show_plan(record: Mapping[str, Any]) -> None:
+    out = render.console()
+    table = render.table("group", "channels", "kept", right=("channels", "kept"))
+    for name, widths in record["plan"].items():
+        table.add_row(name, str(widths["channels"]), str(widths["kept"]))
+    out.print(table)
+    out.print(
+        f"{record['chosen']} plan, not trained: predicted {render.ratio_text(record['predicted_ratio'])}, measured "
+        f"{render.ratio_text(record['measured_ratio'])} of the baseline's latency, target "
+        f"{render.ratio_text(record['target']['latency_ratio'])}"
+    )
+    if record["reason"]:
+        out.print(record["reason"])
+    for layer in record["left_alone"]:
+        out.print(f"left alone: {layer['layer']}: {layer['reason']}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from device_agent.contract.errors import BoardfitError, DeviceUnreachable, InvalidRequest
+from host.constraints import ConstraintNotMet
 from host.fleet.inventory import InvalidDeviceName, InventoryCorrupt, UnknownDevice
 
 
@@ -20,6 +21,7 @@ class ExitCode(IntEnum):
 
 
 _CODES: tuple[tuple[type[BoardfitError], ExitCode], ...] = (
+    (ConstraintNotMet, ExitCode.CONSTRAINT_NOT_MET),
     (DeviceUnreachable, ExitCode.NO_DEVICE),
     (UnknownDevice, ExitCode.USAGE),
     (InvalidDeviceName, ExitCode.USAGE),

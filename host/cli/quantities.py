@@ -1,9 +1,9 @@
-"""Click types for quantities with units: 30ms, 0.5x, 40MB, 1%."""
+"""Quantities with units on the command line: 30ms, 0.5x, 40MB, 1%. Each raises click.BadParameter for what is none."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,63 +15,40 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
+def latency_target(text: str) -> LatencyTarget:
+    """Return `0.5x` as a share of the baseline's latency, `30ms` as a time."""
+    from device_agent.contract.errors import InvalidRequest
+    from host.compress.options import LatencyTarget
+
+    number, unit = _split(text)
+    try:
+        if unit == "x":
+            return LatencyTarget(ratio=number)
+        if unit in _SECONDS:
+            return LatencyTarget(latency_ns=number * _SECONDS[unit] * 1e9)
+    except InvalidRequest as error:
+        raise click.BadParameter(str(error)) from None
+    raise click.BadParameter(f"{text!r} is neither a share of the baseline (0.5x) nor a time (30ms, 0.03s, 800us)")
+
+
+def size_bytes(text: str) -> int:
+    """Return `40MB` as 40,000,000 bytes, `40MiB` as 41,943,040; a bare number is bytes."""
+    number, unit = _split(text)
+    if (unit or "b") not in _BYTES:
+        raise click.BadParameter(f"{text!r} is not a size such as 900kB, 2MB or 40MiB")
+    return int(number * _BYTES[unit or "b"])
+
+
+def fraction(text: str) -> float:
+    """Return `1%` as 0.01; a bare number is the fraction itself."""
+    number, unit = _split(text)
+    value = number / 100 if unit == "%" else number
+    if unit not in ("", "%") or not 0 <= value <= 1:
+        raise click.BadParameter(f"{text!r} is not a share such as 1% or 0.01")
+    return value
+
+
 def _split(text: str) -> tuple[float, str]:
+    """Return number and lower-case unit; what is no quantity gets a unit that nobody knows."""
     match = _NUMBER.fullmatch(text)
-    if match is None:
-        raise ValueError
-    return float(match[1]), match[2]
-
-
-class LatencyTargetType(click.ParamType):
-    """`0.5x` of the baseline's latency, or a time such as `30ms`."""
-
-    name = "latency"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> LatencyTarget:
-        from device_agent.contract.errors import InvalidRequest
-        from host.compress.options import LatencyTarget
-
-        try:
-            number, unit = _split(value)
-            if unit.lower() == "x":
-                return LatencyTarget(ratio=number)
-            return LatencyTarget(latency_ns=number * _SECONDS[unit.lower()] * 1e9)
-        except (ValueError, KeyError):
-            self.fail(
-                f"{value!r} is neither a share of the baseline (0.5x) nor a time (30ms, 0.03s, 800us)", param, ctx
-            )
-        except InvalidRequest as error:
-            self.fail(str(error), param, ctx)
-
-
-class BytesType(click.ParamType):
-    """`40MB` is 40,000,000 bytes, `40MiB` is 41,943,040."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            number, unit = _split(value)
-            return int(number * _BYTES[(unit or "b").lower()])
-        except (ValueError, KeyError):
-            self.fail(f"{value!r} is not a size such as 900kB, 2MB or 40MiB", param, ctx)
-
-
-class FractionType(click.ParamType):
-    """`1%` is 0.01; a plain number is taken as the fraction itself."""
-
-    name = "fraction"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            number, unit = _split(value)
-        except ValueError:
-            number, unit = -1.0, ""
-        fraction = number / 100 if unit == "%" else number
-        if unit not in ("", "%") or not 0 <= fraction <= 1:
-            self.fail(f"{value!r} is not a share such as 1% or 0.01", param, ctx)
-        return fraction
+    return (float(match[1]), match[2].lower()) if match else (0.0, "?")

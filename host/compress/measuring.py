@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from device_agent.contract.errors import RuntimeUnavailable
-from device_agent.contract.measurement import Measurement, MeasureEvent
+from device_agent.contract.measurement import MeasureEvent, Measurement
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
 from device_agent.contract.statistics import PairedRatio, paired_ratio
 from host.compress.nodes import assign_nodes
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 
 #: Half-width of the ratio's interval at which a pair counts as known.
 PRECISION = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """Seconds of timed runs per artifact. A pair starts with the first figure, and is measured again for 2.5 times as long,
+    up to the second, while the interval of its ratio is wider than PRECISION.
+    """
+
+    alone_s: float = 2.0
+    pair_s: float = 1.0
+    longest_pair_s: float = 7.0
+    final_s: float = 3.0
+    longest_final_s: float = 20.0
+    layer_s: float = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +58,13 @@ class Measuring:
         settings: Settings,
         store: ResultStore | None,
         *,
+        durations: Durations | None = None,
         on_event: Callable[[MeasureEvent], None] | None = None,
     ) -> None:
         self.device = device
         self.settings = settings
         self.store = store
+        self.durations = durations or Durations()
         self.device_ns = 0
         self._on_event = on_event
 
@@ -59,7 +75,7 @@ class Measuring:
     def alone(self, model: ExportedModel, name: str) -> Measurement:
         """Measure one model in a worker of its own: the one way to learn its peak memory."""
         sha256 = self.push(model.path, name)
-        return self._measure((sha256,), Stopping(min_time_s=2.0, max_time_s=10.0), names=(name,))
+        return self._measure((sha256,), Stopping(min_time_s=self.durations.alone_s, max_time_s=5 * self.durations.alone_s), names=(name,))
 
     def compare(
         self,
@@ -67,11 +83,14 @@ class Measuring:
         candidate: ExportedModel,
         name: str,
         *,
-        time_s: float = 1.0,
-        longest_s: float = 8.0,
+        final: bool = False,
         profile: bool = False,
     ) -> Comparison:
         """Measure `candidate` in turns with `baseline`, longer while the interval of the ratio is wider than PRECISION."""
+        durations = self.durations
+        time_s, longest_s = durations.pair_s, durations.longest_pair_s
+        if final:
+            time_s, longest_s = durations.final_s, durations.longest_final_s
         hashes = (self.push(baseline.path, "baseline"), self.push(candidate.path, name))
         names = ("baseline", name)
         while True:
@@ -84,8 +103,9 @@ class Measuring:
         nodes, other = _node_shares(measurement, baseline, candidate) if profile else (None, None)
         return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other)
 
-    def layers(self, paths: Sequence[Path], names: Sequence[str], *, time_s: float) -> list[PairedRatio]:
+    def layers(self, paths: Sequence[Path], names: Sequence[str]) -> list[PairedRatio]:
         """Measure several files in balanced turns; return the ratio of each to the first (the first's own is left out)."""
+        time_s = self.durations.layer_s
         hashes = tuple(self.push(path, name) for path, name in zip(paths, names, strict=True))
         stopping = Stopping(
             warmup_runs=3,

@@ -1,4 +1,4 @@
-"""`host compress` without the command line: measure, learn what widths cost, then rounds of planning, checking and fine-tuning."""
+"""`host compress` without the command line: measure, learn what widths cost, then rounds of planning and fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from device_agent.contract.errors import StableError
+from device_agent.contract.errors import InvalidRequest, StableError
 from host.compress.counting import count_macs, count_parameters
 from host.compress.evaluation import evaluate
 from host.compress.measuring import Measuring
@@ -59,7 +59,7 @@ def compress(
     _verify(session, session.original, session.baseline)
     target = options.target.of(baseline["latency_ns"]["p50"])
     if target >= 1:
-        raise StableError(
+        raise InvalidRequest(
             f"the baseline already takes {baseline['latency_ns']['p50'] / 1e6:.3f} ms on {measuring.device.name}, and the target "
             f"is {target * baseline['latency_ns']['p50'] / 1e6:.3f} ms: there is nothing to compress for"
         )
@@ -151,7 +151,7 @@ def _compare(session: Session, state: State, key: str) -> tuple[ExportedModel, d
 
     def measure() -> dict[str, Any]:
         check = _verify(session, state.module, final)
-        found = session.measuring.compare(session.baseline, final, session.options.model, time_s=3.0, longest_s=20.0)
+        found = session.measuring.compare(session.baseline, final, session.options.model, final=True)
         alone = measured(session.measuring.alone(final, session.options.model))
         return {
             "latency_ratio": found.ratio.ratio,
@@ -174,9 +174,9 @@ def _verify(session: Session, module: nn.Module, exported: ExportedModel) -> Out
     check = check_outputs(reference, session.measuring.outputs(exported, images))
     if not check.ok:
         raise OutputsDiffer(
-            f"{exported.path.name} computes something else on {session.measuring.device.name} than in PyTorch: outputs differ by "
-            f"{check.max_error:.3g} at most, top-1 agrees for {check.top1_agreement:.1%} of {len(images)} images. The runtime or the "
-            "export is at fault: try another version of the runtime, and report it with the file"
+            f"{exported.path} computes something else on {session.measuring.device.name} than in PyTorch: outputs differ by "
+            f"{check.max_error:.3g} at most, top-1 agrees for {check.top1_agreement:.1%} of {len(images)} images. The runtime or "
+            "the export is at fault: try another version of the runtime, and report it with the file"
         )
     return check
 

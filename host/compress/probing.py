@@ -10,14 +10,12 @@ from typing import Any
 from host.compress.layers_probe import layer_model
 from host.compress.measuring import Measuring
 from host.compress.observer import Observer
-from host.search.granularity import Granularity, ProbePoint, Role, fast_multiples, probe_widths, questions
+from host.search.granularity import Granularity, ProbePoint, Role, Step, fast_multiples, probe_widths, questions
 from host.search.network import LayerKind, Network
 
 #: The width around which the device is asked, and the image side: a layer of the middle of a small network.
 REFERENCE = 64
 SIDE = 16
-#: Seconds of timed runs per width; eleven widths share a worker.
-TIME_S = 0.3
 KERNELS = {LayerKind.POINTWISE: 1, LayerKind.LINEAR: 1}
 
 
@@ -30,7 +28,7 @@ def find_granularity(
     is not asked again. About four seconds of device time for each kind and role.
     """
     key, store = json.dumps(environment, sort_keys=True), measuring.store
-    steps = {}
+    steps: dict[tuple[LayerKind, Role], Step] = {}
     asked = questions(network)
     for index, (kind, role) in enumerate(asked):
         observer.step(index, len(asked))
@@ -58,7 +56,7 @@ def _ask(kind: LayerKind, role: Role, measuring: Measuring) -> list[ProbePoint]:
             )
             for width in widths
         ]
-        ratios = measuring.layers(paths, [path.stem for path in paths], time_s=TIME_S)
+        ratios = measuring.layers(paths, [path.stem for path in paths])
     points = [ProbePoint(kind=kind, role=role, width=widths[0], ratio=1.0, low=1.0, high=1.0)]
     for width, found in zip(widths[1:], ratios, strict=True):
         low, high = found.low or found.ratio / 2, found.high or found.ratio * 2  # no interval: as good as unknown

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from host.compress.cuts import PrunableNetwork
@@ -15,7 +14,7 @@ from host.compress.evaluation import evaluate, recalibrate_batch_norm
 from host.compress.groups import analyse
 from host.compress.importance import scores
 from host.compress.recipe import Distillation, Recipe
-from host.compress.sensitivity import measure_losses
+from host.compress.sensitivity import calibration_batches, measure_losses
 from host.compress.session import Session, State
 from host.compress.surgery import channels_to_keep, prune
 from host.compress.training import EpochRecord, train
@@ -74,9 +73,10 @@ class Chooser:
             group.name: (*(w for w in widths[group.name] if w < group.channels), group.channels)
             for group in self.current.network.groups
         }
-        batches = self._calibration()
+        split, seed = session.subject.data.train, session.options.seed
+        batches = calibration_batches(split, CALIBRATION_IMAGES, seed=seed)
         criterion = session.options.criterion
-        self.scores: Mapping[str, Tensor] = scores(self.current, start.module, criterion, batches=batches)
+        self.scores: Mapping[str, Tensor] = scores(self.current, start.module, criterion, batches=batches, seed=seed)
         session.observer.stage(f"{wanted.name}: what each width would cost in accuracy")
         stored = session.once(f"{wanted.name} losses", lambda: self._losses(batches))
         self.losses = {name: {int(w): loss for w, loss in by_width.items()} for name, by_width in stored.items()}
@@ -111,8 +111,11 @@ class Chooser:
             digest = hashlib.sha256(repr(plan.key()).encode()).hexdigest()[:8]
             probe = session.probe(f"{wanted.name} {method} {digest}", plan, lambda: self._cut(plan))
             self.measured.append(probe)
-            predicted = self.model.predict(plan).ratio
-            session.observer.note(f"predicted {predicted:.3f}x, measured {probe.ratio:.3f}x of the baseline's latency")
+            prediction = self.model.predict(plan)
+            beyond = f" ({len(prediction.extrapolated)} layers beyond what was probed)" if prediction.extrapolated else ""
+            session.observer.note(
+                f"predicted {prediction.ratio:.3f}x{beyond}, measured {probe.ratio:.3f}x of the baseline's latency"
+            )
             return Tried(plan=plan, ratio=probe.ratio, low=probe.ratio_low, high=probe.ratio_high)
 
         found = find_plan(propose, measure, target=wanted.ratio, window=wanted.window, tries=wanted.tries)
@@ -157,13 +160,6 @@ class Chooser:
 
     def _cut(self, plan: Plan) -> nn.Module:
         return prune(self.current, self.start.module, channels_to_keep(self.current, self.scores, plan))
-
-    def _calibration(self) -> list[tuple[Tensor, Tensor]]:
-        train_split = self.session.subject.data.train
-        generator = torch.Generator().manual_seed(self.session.options.seed)
-        drawn = torch.randperm(len(train_split), generator=generator)[:CALIBRATION_IMAGES]
-        images, labels = torch.from_numpy(train_split.images), torch.from_numpy(train_split.labels)
-        return [(images[part], labels[part]) for part in drawn.split(128)]
 
     def _losses(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
         losses = measure_losses(

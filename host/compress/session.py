@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.network import Network, Plan
 from host.search.probe import Probe, probe_plans
+
+
+#: A ratio from too few blocks for an interval is taken to be known within this factor.
+NO_INTERVAL = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +91,9 @@ class Session:
     def widths(self) -> tuple[dict[str, tuple[int, ...]], Granularity]:
         """Ask the device which widths it runs fast; return those allowed by group."""
         self.observer.stage("asking the device which widths it runs fast")
+        where = environment(self.measuring.device.info, self.measuring.settings)
         found = self.once(
-            "granularity", lambda: find_granularity(self.network, self.measuring, self.observer).to_dict()
+            "granularity", lambda: find_granularity(self.network, self.measuring, self.observer, where).to_dict()
         )
         granularity = Granularity.from_dict(found)
         for line in granularity.summary():
@@ -105,9 +111,8 @@ class Session:
             self.observer.step(index, len(plans))
             # What a width costs does not depend on the weights, so the first channels stand for any.
             kept = {name: range(count) for name, count in plan.kept.items()}
-            probes.append(
-                self.probe(f"probe {index}", plan, lambda kept=kept: prune(self.analysed, self.original, kept))
-            )
+            build = partial(prune, self.analysed, self.original, kept)
+            probes.append(self.probe(f"probe {index}", plan, build))
         if not probes:
             raise ModelNotPrunable(
                 f"no layer of {self.options.model} can be made narrower on this device: the widths that it runs fast "
@@ -140,8 +145,8 @@ class Session:
         return Probe(
             plan=Plan(kept=value["kept"]),
             ratio=value["ratio"],
-            ratio_low=value["low"] or value["ratio"],
-            ratio_high=value["high"] or value["ratio"],
+            ratio_low=value["low"] or value["ratio"] / NO_INTERVAL,
+            ratio_high=value["high"] or value["ratio"] * NO_INTERVAL,
             nodes=value["nodes"],
             other=value["other"],
         )

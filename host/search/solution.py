@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from device_agent.contract.errors import StableError
+from host.constraints import ConstraintNotMet
 from host.search.latency import LatencyModel
 from host.search.network import Layer, LayerKind, Network, Plan
 
@@ -36,7 +36,7 @@ class Solution:
     seconds: float
 
 
-class Infeasible(StableError):
+class Infeasible(ConstraintNotMet):
     """No plan over the allowed widths fits the constraints.
 
     `fastest_ratio` is the lowest ratio that any plan within the size budget is predicted to reach, and

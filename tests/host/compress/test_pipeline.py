@@ -1,0 +1,169 @@
+"""The whole compression on a real agent, with a net and data small enough for seconds. Nothing here asserts on a time."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from device_agent.contract.settings import Settings
+from host.compress.measuring import Durations, Measuring
+from host.compress.options import CompressOptions, LatencyTarget
+from host.compress.pipeline import compress
+from host.compress.subject import Subject
+from host.compress.surgery import load_compressed
+from host.datasets.dataset import Dataset3, Split
+from host.fleet.client import AgentClient
+from host.fleet.devices import Device
+from host.results.store import ResultStore
+from host.search.planner import Infeasible
+from host.zoo.registry import ZooModel
+
+SHAPE = (1, 16, 16)
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    ).eval()
+
+
+def split(count: int, seed: int) -> Split:
+    """Noise with a bright bar: upright, level, or none."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int64) % 3
+    images = rng.normal(0, 0.5, (count, *SHAPE)).astype(np.float32)
+    images[labels == 0, :, :, 6:9] += 2
+    images[labels == 1, :, 6:9, :] += 2
+    return Split(images=images, labels=labels)
+
+
+@pytest.fixture
+def subject() -> Subject:
+    data = Dataset3(
+        name="bars", num_classes=3, train=split(192, 0), validation=split(60, 1), test=split(90, 2), normalisation=None
+    )
+    return Subject(model=ZooModel(name="bars", module=net(), input_shape=SHAPE, num_classes=3), data=data)
+
+
+@pytest.fixture
+def device(agent: Any) -> Iterator[Device]:
+    with AgentClient(agent.address) as client:
+        yield Device(name="bench", client=client, info=client.describe())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ResultStore]:
+    with ResultStore.open(f"sqlite:///{tmp_path / 'history.sqlite'}") as opened:
+        yield opened
+
+
+def measuring_on(device: Device, store: ResultStore) -> Measuring:
+    short = Durations(
+        alone_s=0.1, pair_s=0.1, longest_pair_s=0.1, final_s=0.2, longest_final_s=0.2, layer_s=0.02
+    )
+    return Measuring(device, Settings(threads=1), store, durations=short)
+
+
+def options(**changes: Any) -> CompressOptions:
+    values: dict[str, Any] = {
+        "model": "bars",
+        "data": "bars",
+        "target": LatencyTarget(ratio=0.6),
+        "epochs": 2,
+        "probes": 3,
+        "threads": 1,
+        **changes,
+    }
+    return CompressOptions(**values)
+
+
+def test_a_network_is_compressed_and_a_second_call_repeats_nothing(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring = measuring_on(device, store)
+    record = compress(options(), subject, measuring, out=tmp_path / "out")
+
+    before, after = record["baseline"], record["result"]
+    assert after["parameters"] < before["parameters"]
+    assert after["macs"] < before["macs"]
+    assert after["size_bytes"] < before["size_bytes"]
+    assert after["test_images"] == 90
+    assert after["peak_memory_bytes"] > 0
+    assert record["met"] == (after["latency_ratio"] <= record["target"]["latency_ratio"])
+    assert record["met"] or record["reason"]
+    assert all(0 < group["kept"] <= group["channels"] for group in record["plan"].values())
+    assert any(group["kept"] < group["channels"] for group in record["plan"].values())
+    assert record["device_seconds"] > 0
+    assert json.loads((tmp_path / "out" / "record.json").read_text()) == json.loads(json.dumps(record))
+
+    # The checkpoint, loaded without a dependency graph, computes what the exported file computes.
+    loaded = load_compressed(Path(record["artifacts"]["checkpoint"]), net).module.eval()
+    images = subject.data.test.images[:4]
+    session = onnxruntime.InferenceSession(record["artifacts"]["onnx"], providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    exported = np.concatenate([session.run(None, {name: image[None]})[0] for image in images])
+    np.testing.assert_allclose(loaded(torch.from_numpy(images)).detach().numpy(), exported, atol=1e-4)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a finished measurement ran again")
+
+    monkeypatch.setattr(device.client, "measure", refuse)
+    fresh = Subject(model=ZooModel(name="bars", module=net(), input_shape=SHAPE, num_classes=3), data=subject.data)
+    again = compress(options(), fresh, measuring_on(device, store), out=tmp_path / "out")
+    assert again == json.loads(json.dumps(record))
+
+
+def test_a_dry_run_plans_and_trains_nothing(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("host.compress.rounds.train", None)
+    before = {name: value.clone() for name, value in subject.model.module.state_dict().items()}
+    measuring = measuring_on(device, store)
+    record = compress(options(), subject, measuring, out=tmp_path / "out", dry_run=True)
+    assert record["result"] is None
+    assert record["met"] is None
+    assert record["measured_ratio"] < 1
+    after = subject.model.module.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_target_below_what_the_device_can_do_says_what_it_can(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
+) -> None:
+    measuring = measuring_on(device, store)
+    with pytest.raises(Infeasible, match=r"choose a (larger )?target"):
+        compress(options(target=LatencyTarget(ratio=0.01)), subject, measuring, out=tmp_path / "out")
+
+
+def test_the_test_images_decide_nothing(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
+) -> None:
+    poisoned = Dataset3(
+        name="bars",
+        num_classes=3,
+        train=subject.data.train,
+        validation=subject.data.validation,
+        test=Split(images=np.full((3, *SHAPE), np.nan, dtype=np.float32), labels=np.arange(3, dtype=np.int64)),
+        normalisation=None,
+    )
+    measuring = measuring_on(device, store)
+    record = compress(options(), Subject(model=subject.model, data=poisoned), measuring, out=tmp_path / "out", dry_run=True)
+    assert record["plan"]
