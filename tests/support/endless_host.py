@@ -1,8 +1,8 @@
 """A host as a user would script it, until it is killed: `python endless_host.py DEVICE MODEL FOLDER HISTORY_URL SEED`.
 
-DEVICE is `local` or an agent's address. Each turn pushes a file of random bytes, measures MODEL, stores the result and deletes the file. A line on
-stdout says what comes next: `pushing`, `measuring`, `storing`, `stored ID RUNS`. Errors that may pass are said (`failed NAME`) and tried again;
-any other one ends it with a traceback.
+DEVICE is `local` or an agent's address. Each turn pushes a file of random bytes, measures MODEL, stores the result and deletes
+an older file. A line on stdout says what comes next: `pushing`, `measuring`, `storing`, `stored ID RUNS`. Errors that may pass
+are said (`failed NAME`) and tried again; any other one ends it with a traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STOPPING = Stopping(warmup_runs=2, warmup_time_s=0, min_runs=200, min_time_s=0, 
 
 def say(*words: object) -> None:
     """Print one line at once."""
-    print(*words, flush=True)
+    print(*words, flush=True)  # noqa: T201 - what the test waits for
 
 
 def main(device: str, model: Path, folder: Path, history: str, seed: int) -> None:
