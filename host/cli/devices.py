@@ -20,9 +20,7 @@ CHECK_TIMEOUT_S = 5.0
 
 @click.group("devices", short_help="Register devices, list them, ask what they are.")
 def command() -> None:
-    """Register devices under a name, list them, ask what they are. `local` is this machine and is always
-    there.
-    """
+    """Register devices under a name, list them, ask what they are. `local` is this machine and is always there."""
 
 
 @command.command("add")

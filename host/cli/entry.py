@@ -63,9 +63,7 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Log in detail, and show a traceback with every error.")
 @click.pass_obj
 def group(options: GlobalOptions, debug: bool) -> None:
-    """Measure neural networks on the devices that will run them, and compress them against what was
-    measured.
-    """
+    """Measure neural networks on the devices that will run them, and compress them against what was measured."""
     options.debug = debug
     logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if debug else logging.WARNING)
 

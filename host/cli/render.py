@@ -29,9 +29,7 @@ def three_digits(value: float) -> str:
 
 
 def latency_text(latency_ns: float | None, *, like_ns: float | None = None) -> str:
-    """Return a time such as `9.49 ms`. `like_ns` chooses the unit, so that the figures of a row compare at a
-    glance.
-    """
+    """Return a time such as `9.49 ms`. `like_ns` chooses the unit, so that the figures of a row compare at a glance."""
     if latency_ns is None:
         return DASH
     unit, scale = next((row for row in _TIMES if (like_ns or latency_ns) >= row[1]), _TIMES[-1])
@@ -98,9 +96,7 @@ def text_or_dash(value: object | None) -> str:
 
 
 def json_text(document: Any) -> str:
-    """Return the JSON form of a document. Numbers are not rounded; NaN and infinity have no JSON form and
-    raise.
-    """
+    """Return the JSON form of a document. Numbers are not rounded; NaN and infinity have no JSON form and raise."""
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
 
 
@@ -123,9 +119,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """Return an empty table without frames; the columns named in `right` hold figures and are aligned to the
-    right.
-    """
+    """Return an empty table without frames; the columns named in `right` hold figures and are aligned to the right."""
     from rich import box
     from rich.table import Table
 

@@ -37,8 +37,7 @@ def choose_runtime(info: DeviceInfo, format_: ArtifactFormat, wanted: str | None
         reasons.append(f"{name}: {'unknown to its agent' if found is None else found.unavailable}")
     raise RuntimeUnavailable(
         f"device {device!r} cannot run .{format_.value} files ({'; '.join(reasons)}). Install a runtime "
-        f"there, "
-        f"such as pip install 'boardfit[{candidates[0]}]', and restart its agent."
+        f"there, such as pip install 'boardfit[{candidates[0]}]', and restart its agent."
     )
 
 

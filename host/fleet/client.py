@@ -104,9 +104,7 @@ class AgentClient:
     def measure(
         self, request: MeasureRequest, *, on_event: Callable[[MeasureEvent], None] | None = None
     ) -> Measurement:
-        """Run a measurement to its end. `on_event` sees every event as it comes; its error, or Ctrl-C,
-        cancels the job.
-        """
+        """Run a measurement to its end. `on_event` sees every event as it comes; its error, or Ctrl-C, cancels the job."""
         runs: list[Run] = []
         readings: list[Reading] = []
         result: MeasureResult | None = None

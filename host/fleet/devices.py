@@ -19,9 +19,7 @@ class DeviceReplaced(StableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A connected device: the name it goes by here, the client, and what it said of itself when it was
-    opened.
-    """
+    """A connected device: the name it goes by here, the client, and what it said of itself when it was opened."""
 
     name: str
     client: AgentClient
@@ -46,10 +44,8 @@ def open_device(name: str, *, inventory: Inventory | None = None) -> Iterator[De
         if registered.device_id is not None and registered.device_id != info.device_id:
             # Addresses move between boards; a figure filed under the wrong board is worse than none.
             raise DeviceReplaced(
-                f"the agent at {registered.address} is not the device registered as {registered.name!r} (its "
-                f"id is "
-                f"{info.device_id}, registered was {registered.device_id}; board: {info.board}). If the "
-                f"board or its store "
-                f"was replaced on purpose: host devices add {registered.name} {registered.address} --force"
+                f"the agent at {registered.address} is not the device registered as {registered.name!r} (its id "
+                f"is {info.device_id}, registered was {registered.device_id}; board: {info.board}). If the board or "
+                f"its store was replaced on purpose: host devices add {registered.name} {registered.address} --force"
             )
         yield Device(name=registered.name, client=client, info=info)

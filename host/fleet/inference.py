@@ -1,6 +1,4 @@
-"""Streaming batches through a device: named numpy arrays in, named numpy arrays out, a bounded number on
-their way.
-"""
+"""Streaming batches through a device: named numpy arrays in, named numpy arrays out, a bounded number on their way."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def run_batches(
     *,
     in_flight: int,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Feed `batches` to `call` and yield its answers. gRPC reads requests from a thread; a semaphore holds it
-    back.
-    """
+    """Feed `batches` to `call` and yield its answers. gRPC reads requests from a thread; a semaphore holds it back."""
     room = threading.Semaphore(in_flight)
     ended = threading.Event()
     failure: list[BaseException] = []

@@ -34,9 +34,7 @@ class InventoryCorrupt(StableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredDevice:
-    """A name for an address. `device_id` and `profile` are what the agent there last said, None if it was
-    never asked.
-    """
+    """A name for an address. `device_id` and `profile` are what the agent there last said, None if it was never asked."""
 
     name: str
     address: str
@@ -47,15 +45,12 @@ class RegisteredDevice:
         if not _NAME.fullmatch(self.name) or self.name == LOCAL:
             raise InvalidDeviceName(
                 f"{self.name[:80]!r} cannot be the name of a device: use 1 to 63 letters, digits, dots, "
-                f"dashes and underscores, "
-                f"a letter or digit first, and not {LOCAL!r}, which is always this machine"
+                f"dashes and underscores, a letter or digit first, and not {LOCAL!r}, which is always this machine"
             )
 
 
 class Inventory:
-    """Registered devices. Every read goes to the file; writes are atomic and hold a lock, so hosts may share
-    it.
-    """
+    """Registered devices. Every read goes to the file; writes are atomic and hold a lock, so hosts may share it."""
 
     def __init__(self, path: Path | None = None) -> None:
         if path is None:
@@ -69,9 +64,7 @@ class Inventory:
         return tuple(sorted(self._read().values(), key=lambda device: device.name))
 
     def get(self, name: str) -> RegisteredDevice:
-        """Return the device called `name`, else the only device whose profile is `name`. Raises
-        UnknownDevice.
-        """
+        """Return the device called `name`, else the only device whose profile is `name`. Raises UnknownDevice."""
         devices = self._read()
         if name in devices:
             return devices[name]
@@ -86,9 +79,8 @@ class Inventory:
         known = ", ".join(sorted(devices)) or "none"
         raise UnknownDevice(
             f"no device is called {name!r} (registered: {known}). Start `device-agent serve --listen "
-            f"0.0.0.0:50051` on it and "
-            f"add it with `host devices add {name} ADDRESS`; `--device {LOCAL}` is this machine and needs no "
-            f"adding."
+            f"0.0.0.0:50051` on it and add it with `host devices add {name} ADDRESS`; `--device {LOCAL}` is this "
+            "machine and needs no adding."
         )
 
     def add(self, device: RegisteredDevice, *, replace: bool = False) -> None:
@@ -103,9 +95,7 @@ class Inventory:
             self._write({**devices, device.name: device})
 
     def remove(self, name: str) -> RegisteredDevice:
-        """Forget the device called `name` (profiles are not looked at) and return it. Raises
-        UnknownDevice.
-        """
+        """Forget the device called `name` (profiles are not looked at) and return it. Raises UnknownDevice."""
         with self._locked():
             devices = self._read()
             if name not in devices:

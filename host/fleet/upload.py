@@ -45,9 +45,7 @@ class PushReport:
 
 @dataclass(slots=True, kw_only=True)
 class Retry:
-    """How often and after how long an upload is tried again. Progress resets the count. Delays double and are
-    jittered.
-    """
+    """How often and after how long an upload is tried again. Progress resets the count. Delays double and are jittered."""
 
     attempts: int = 6
     first_delay_s: float = 0.2
@@ -62,9 +60,7 @@ class Retry:
 
 
 def describe_file(path: Path, name: str | None = None) -> Artifact:
-    """Hash `path` and return its artifact. Raises InvalidRequest for a missing or empty file or an unknown
-    type.
-    """
+    """Hash `path` and return its artifact. Raises InvalidRequest for a missing or empty file or an unknown type."""
     format_ = ArtifactFormat.of_suffix(path.suffix)
     digest = hashlib.sha256()
     size = 0
@@ -82,9 +78,7 @@ def describe_file(path: Path, name: str | None = None) -> Artifact:
 
 
 def chunks(file: BinaryIO, offset: int, size: int, count: Callable[[int], None]) -> Iterator[bytes]:
-    """Yield the bytes of `file` from `offset` up to `size`, and tell `count` the position after each
-    chunk.
-    """
+    """Yield the bytes of `file` from `offset` up to `size`, and tell `count` the position after each chunk."""
     file.seek(offset)
     while offset < size:
         chunk = file.read(min(CHUNK_BYTES, size - offset))

@@ -22,9 +22,7 @@ def bench_document(
     device: DeviceInfo,
     measurement_id: int | None,
 ) -> dict[str, Any]:
-    """Return the document of a measurement of one artifact. `measurement_id` is its place in the history, if
-    it has one.
-    """
+    """Return the document of a measurement of one artifact. `measurement_id` is its place in the history, if it has one."""
     result = measurement.result
     found = result.artifacts[0]
     latencies = measurement.latencies_ns()

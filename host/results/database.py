@@ -28,9 +28,7 @@ def default_path() -> Path:
 
 
 def open_database(url: str | None = None) -> Engine:
-    """Return an engine whose database has this version's schema. Raises DatabaseTooNew,
-    HistoryUnavailable.
-    """
+    """Return an engine whose database has this version's schema. Raises DatabaseTooNew, HistoryUnavailable."""
     if url is None:
         path = default_path()
         path.parent.mkdir(parents=True, exist_ok=True)

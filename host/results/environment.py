@@ -62,9 +62,7 @@ class Environment:
 
 
 def environment_difference(a: Environment, b: Environment) -> tuple[str, ...]:
-    """Return the names of the fields in which the environments differ; results are comparable if there are
-    none.
-    """
+    """Return the names of the fields in which the environments differ; results are comparable if there are none."""
     return tuple(field.name for field in fields(Environment) if getattr(a, field.name) != getattr(b, field.name))
 
 

@@ -85,9 +85,7 @@ class Artifact(Base):
 
 
 class Measurement(Base):
-    """A finished job. `runs` and `readings` have the layouts of host.results.samples; statistics are derived
-    from them.
-    """
+    """A finished job. `runs` and `readings` have the layouts of host.results.samples; statistics are derived from them."""
 
     __tablename__ = "measurements"
 
@@ -123,9 +121,7 @@ class MeasuredArtifact(Base):
 
 
 class Compression(Base):
-    """A finished compression: what was asked, what was planned, whether it was met; `record` is its whole
-    JSON document.
-    """
+    """A finished compression: what was asked, what was planned, whether it was met; `record` is its whole JSON document."""
 
     __tablename__ = "compressions"
 
@@ -140,9 +136,7 @@ class Compression(Base):
 
 
 class DeviceFact(Base):
-    """Something learned about a device that holds until its key changes: which widths it likes, for
-    instance.
-    """
+    """Something learned about a device that holds until its key changes: which widths it likes, for instance."""
 
     __tablename__ = "device_facts"
     __table_args__ = (UniqueConstraint("device_key", "kind"),)

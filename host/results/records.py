@@ -1,6 +1,4 @@
-"""Contract values <-> plain JSON values, by their annotations. What a newer version wrote beyond them is left
-out.
-"""
+"""Contract values <-> plain JSON values, by their annotations. What a newer version wrote beyond them is left out."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], value: Any) -> T:
-    """Return the `kind` that `to_json` made `value` from. Raises ValueError, KeyError or TypeError for
-    another form.
-    """
+    """Return the `kind` that `to_json` made `value` from. Raises ValueError, KeyError or TypeError for another form."""
     result: T = _build(kind, value)
     return result
 

@@ -41,9 +41,7 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 def upgrade(connection: Connection, *, where: str) -> None:
-    """Migrate the database behind `connection`, in its transaction, to HEAD. Raises DatabaseTooNew, naming
-    `where`.
-    """
+    """Migrate the database behind `connection`, in its transaction, to HEAD. Raises DatabaseTooNew, naming `where`."""
     from alembic import command
     from alembic.script import ScriptDirectory
 
@@ -55,9 +53,7 @@ def upgrade(connection: Connection, *, where: str) -> None:
     if revision is not None and revision not in known:
         raise DatabaseTooNew(
             f"the history at {where} has schema {revision}, which this boardfit (schema {HEAD}) does not "
-            f"know: a newer version "
-            "wrote it. Upgrade this host with `pip install --upgrade boardfit`, or keep a history of its own "
-            "by --no-store "
-            "or another XDG_DATA_HOME."
+            "know: a newer version wrote it. Upgrade this host with `pip install --upgrade boardfit`, or go without "
+            "it: --no-store, or another XDG_DATA_HOME."
         )
     command.upgrade(config, "head")

@@ -1,6 +1,4 @@
-"""The history of measurements and compressions: SQLAlchemy, on SQLite in the user's data folder unless a URL
-is given.
-"""
+"""The history of measurements and compressions: SQLAlchemy, on SQLite in the user's data folder unless a URL is given."""
 
 from __future__ import annotations
 
@@ -79,9 +77,7 @@ class StoredCompression:
 
 
 class ResultStore:
-    """An open history. What a method has returned from is on disk. May be used from several threads and
-    processes.
-    """
+    """An open history. What a method has returned from is on disk. May be used from several threads and processes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -104,9 +100,7 @@ class ResultStore:
         self.close()
 
     def add_measurement(self, measurement: Measurement, *, device: DeviceInfo, artifact_names: Sequence[str]) -> int:
-        """Keep a measurement with all its raw samples and return its id. Names are in the order of the
-        request.
-        """
+        """Keep a measurement with all its raw samples and return its id. Names are in the order of the request."""
         artifacts = measurement.request.artifacts
         if len(artifact_names) != len(artifacts):
             raise ValueError(f"{len(artifact_names)} names were given for {len(artifacts)} artifacts")
@@ -212,9 +206,7 @@ class ResultStore:
             )
 
     def add_compression(self, record: Mapping[str, Any], *, device: DeviceInfo | None = None) -> int:
-        """Keep a compression's JSON document and return its id. `target`, `plan`, `met` and `model` are read
-        from it.
-        """
+        """Keep a compression's JSON document and return its id. `target`, `plan`, `met` and `model` are read from it."""
         missing = [key for key in ("target", "plan", "met") if key not in record]
         if missing:
             raise ValueError(f"the record of a compression lacks {', '.join(missing)}")
@@ -250,9 +242,7 @@ class ResultStore:
             )
 
     def put_device_fact(self, device_key: str, kind: str, value: Mapping[str, Any]) -> None:
-        """Keep what was learned of a device, in place of what was known. The key names all that it depends
-        on.
-        """
+        """Keep what was learned of a device, in place of what was known. The key names all that it depends on."""
         with self._writing() as session:
             row = session.scalars(_fact(device_key, kind)).one_or_none()
             if row is None:

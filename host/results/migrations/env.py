@@ -1,6 +1,4 @@
-"""Run by Alembic. Migrations are started by host.results.schema only, over a connection that it has
-opened.
-"""
+"""Run by Alembic. Migrations are started by host.results.schema only, over a connection that it has opened."""
 
 from __future__ import annotations
 
