@@ -6,7 +6,7 @@ Only the worker imports runtimes, never the supervisor: a runtime may crash, and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -45,7 +45,14 @@ class LoadedModel(ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Run once, from the bound inputs to outputs in memory. This is what is timed. ModelRejected if it fails."""
+        """Run once, from the bound inputs to outputs in memory. ModelRejected if it fails."""
+
+    def runner(self) -> Callable[[], object]:
+        """Return what the timed loop calls once per run, after `bind`: `run`, or the same with less Python around it.
+
+        It may raise the runtime's own exceptions; the first runs of a measurement go through `run`.
+        """
+        return self.run
 
     @abstractmethod
     def results(self) -> dict[str, NDArray[np.generic]]:

@@ -92,6 +92,9 @@ class InterpretedModel(LoadedModel):
         except (ValueError, RuntimeError) as error:
             raise rejected(self._title, error) from error
 
+    def runner(self) -> Callable[[], object]:
+        return self._invoke
+
     def results(self) -> dict[str, NDArray[np.generic]]:
         return {detail["name"]: np.array(self._interpreter.get_tensor(detail["index"])) for detail in self._outputs}
 

@@ -7,7 +7,7 @@ Threads of the intra-op pool spin for a while after a run (ONNX Runtime's defaul
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -122,6 +122,10 @@ class _Model(LoadedModel):
             self._run()
         except Exception as error:
             raise _rejected(self._module, error) from error
+
+    def runner(self) -> Callable[[], object]:
+        runner: Callable[[], object] = self._run
+        return runner
 
     def results(self) -> dict[str, NDArray[np.generic]]:
         values = self._binding.get_outputs()

@@ -42,7 +42,7 @@ class TurnTimer:
         self.switches = array("q", bytes(8 * (capacity + 1)))
         self._after_disturbance = False
 
-    def turn(self, run: Callable[[], None], count: int) -> None:
+    def turn(self, run: Callable[[], object], count: int) -> None:
         """Run `count` times (at most the capacity). Results are in the first `count` places of the arrays."""
         if count > self._capacity:
             raise ValueError(f"{count} runs are over the timer's capacity of {self._capacity}")

@@ -10,11 +10,12 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_agent.contract.errors import InvalidRequest, ModelRejected
+from device_agent.contract.errors import BoardfitError, InvalidRequest, ModelRejected
 from device_agent.contract.measurement import Phase, Progress, Run, RunKind
 from device_agent.contract.settings import MeasureRequest, Stopping
 from device_agent.contract.statistics import steal_fraction
 from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
+from device_agent.runtimes.words import shorten
 from device_agent.worker import order
 from device_agent.worker.inputs import random_inputs
 from device_agent.worker.loop import TurnTimer, no_garbage_collection
@@ -184,7 +185,7 @@ class Measuring:
     def _take_turn(self, participant: _Participant, count: int, *, settling: bool, rule: StoppingRule) -> None:
         begin = perf_counter_ns()
         with naming(participant.name):
-            self._timer.turn(participant.model.run, count)
+            self._timer.turn(participant.model.runner(), count)
         elapsed_s = (perf_counter_ns() - begin) / 1e9
         if participant.profiled:
             kinds = [RunKind.PROFILED] * count
@@ -241,7 +242,10 @@ class Measuring:
 
 
 class naming:
-    """Put the model's name before the message of errors about it."""
+    """`with naming(model):` puts the model's name before the message of errors about it.
+
+    Exceptions of a runtime's own count as a rejection too: it could not run this model.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -254,3 +258,8 @@ class naming:
             raise type(error)(f"model {self._name!r}: {error}") from error
         if isinstance(error, MemoryError):
             raise MemoryError(f"model {self._name!r}: {error}") from error
+        if isinstance(error, Exception) and not isinstance(error, BoardfitError):
+            words = shorten(f"{type(error).__name__}: {error}")
+            raise ModelRejected(
+                f"model {self._name!r}: the runtime failed: {words}; try another runtime or version, or export the model again"
+            ) from error

@@ -21,7 +21,6 @@ import pytest
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
 from device_agent.contract.errors import (
-    AgentInternalError,
     BoardfitError,
     InvalidRequest,
     ModelRejected,
@@ -213,7 +212,7 @@ def test_noise_on_stdout_and_stderr_disturbs_nothing(tmp_path: Path) -> None:
         ),
         ("greedy", WorkerLimits(memory_bytes=200 * MIB), WorkerOutOfMemory, "'net.onnx'.*a limit of 200 MiB"),
         ("picky", WorkerLimits(), ModelRejected, "model 'net.onnx': operator Frobnicate is not supported"),
-        ("broken", WorkerLimits(), AgentInternalError, "KeyError: 'forgotten'"),
+        ("broken", WorkerLimits(), ModelRejected, "model 'net.onnx': the runtime failed: KeyError: 'forgotten'"),
         ("unheard", WorkerLimits(), RuntimeUnavailable, "no runtime is named 'unheard'.*known: .*onnxruntime"),
     ],
 )
