@@ -105,16 +105,18 @@ class Agent:
     async def infer(self, header: InferHeader, token: str | None, caller: str) -> AsyncIterator[InferSession]:
         """Load one artifact and answer batches of inputs until the context ends."""
         lease = self.leases.check(token)
-        with self.store.use([header.sha256]) as [(path, artifact)]:
-            with self._slot.hold(f"inference with {artifact.name}", lease.holder if lease else caller):
-                await self._probed()
-                limits = WorkerLimits(
-                    deadline_s=header.deadline_s or INFER_DEADLINE_S,
-                    memory_bytes=header.memory_limit_bytes or default_memory_limit(),
-                )
-                file = ArtifactFile(path=path, artifact=artifact)
-                async with open_infer(self._complete(header.settings), file, limits=limits) as session:
-                    yield session
+        with (
+            self.store.use([header.sha256]) as [(path, artifact)],
+            self._slot.hold(f"inference with {artifact.name}", lease.holder if lease else caller),
+        ):
+            await self._probed()
+            limits = WorkerLimits(
+                deadline_s=header.deadline_s or INFER_DEADLINE_S,
+                memory_bytes=header.memory_limit_bytes or default_memory_limit(),
+            )
+            file = ArtifactFile(path=path, artifact=artifact)
+            async with open_infer(self._complete(header.settings), file, limits=limits) as session:
+                yield session
 
     def delete(self, sha256: str, token: str | None) -> None:
         """Remove an artifact. ArtifactNotFound; DeviceBusy while it is in use or the device is somebody's."""

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _info(options)
         return _bench(options)
     except (BoardfitError, OSError) as error:
-        print(f"device-agent: {error}", file=sys.stderr)
+        _say(str(error))
         return USAGE if isinstance(error, InvalidRequest) else FAILED
     except KeyboardInterrupt:
         return FAILED
@@ -58,16 +58,12 @@ def _serve(options: argparse.Namespace) -> int:
     address = ListenAddress.parse(options.listen)
     if not address.is_loopback:
         if not options.insecure:
-            print(
-                f"device-agent: {address} can be reached by others, and this version has no TLS yet: whoever reaches"
-                " it can run models here. Listen on 127.0.0.1 and use an SSH tunnel, or accept it with --insecure.",
-                file=sys.stderr,
+            _say(
+                f"{address} can be reached by others, and this version has no TLS yet: whoever reaches"
+                " it can run models here. Listen on 127.0.0.1 and use an SSH tunnel, or accept it with --insecure."
             )
             return USAGE
-        print(
-            f"device-agent: warning: {address} is open to everyone on the network, unencrypted (--insecure)",
-            file=sys.stderr,
-        )
+        _say(f"warning: {address} is open to everyone on the network, unencrypted (--insecure)")
     bound_heap()
     quota = options.quota or _default_quota(options.store)
     store = ArtifactStore(options.store, quota_bytes=quota)
@@ -121,6 +117,10 @@ def _bench(options: argparse.Namespace) -> int:
         as_json=options.json,
     )
     return DONE
+
+
+def _say(text: str) -> None:
+    print(f"device-agent: {text}", file=sys.stderr)  # noqa: T201 - a command speaks to its user
 
 
 def _announce(address: object) -> None:

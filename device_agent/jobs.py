@@ -160,9 +160,19 @@ def measure_limits(request: MeasureRequest) -> WorkerLimits:
 
 
 def default_memory_limit(root: Path = Path("/")) -> int:
-    """Return what a worker may take: a share of MemAvailable (bytes)."""
+    """Return what a worker may take: a share of MemAvailable, or of what the cgroup leaves if that is less (bytes)."""
+    available = _mem_available(root)
+    cgroup = root / "sys/fs/cgroup"
+    try:
+        left = int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text())
+    except (OSError, ValueError):  # no cgroup v2, or no limit in it ("max")
+        left = available
+    return int(min(available, max(left, 0)) * MEMORY_SHARE)
+
+
+def _mem_available(root: Path) -> int:
     for line in (root / "proc/meminfo").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == "MemAvailable":
-            return int(int(value.split()[0]) * 1024 * MEMORY_SHARE)
+            return int(value.split()[0]) * 1024
     raise OSError(f"{root / 'proc/meminfo'} has no MemAvailable; Linux 3.14 or newer has it")

@@ -47,9 +47,7 @@ class LeaseKeeper:
                 raise InvalidRequest(f"the lease's {what} must be 1 to {MAX_TEXT} printable characters")
         current = self._current()
         if current is not None:
-            raise DeviceBusy(
-                f"the device is {self._describe(current)}; wait, or ask the holder to release it"
-            )
+            raise DeviceBusy(f"the device is {self._describe(current)}; wait, or ask the holder to release it")
         self._held = _Held(self._make_token(), holder, reason, self._clock() + ttl_s)
         return self._lease(self._held)
 
@@ -74,9 +72,7 @@ class LeaseKeeper:
             return self._lease(self._owned(token))
         current = self._current()
         if current is not None:
-            raise DeviceBusy(
-                f"the device is {self._describe(current)}; wait, or take the lease when it is free"
-            )
+            raise DeviceBusy(f"the device is {self._describe(current)}; wait, or take the lease when it is free")
         return None
 
     def _current(self) -> _Held | None:

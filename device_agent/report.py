@@ -236,7 +236,7 @@ def _latency(found: dict[str, float] | None) -> str:
 def _show(progress: Progress) -> None:
     if sys.stderr.isatty():
         line = f"\r{progress.phase.value} {progress.fraction:4.0%}, {progress.runs} runs "
-        print(line, end="", file=sys.stderr, flush=True)
+        print(line, end="", file=sys.stderr, flush=True)  # noqa: T201 - a command speaks to its user
 
 
 def _print_rows(rows: Sequence[tuple[str, str]]) -> None:

@@ -19,7 +19,7 @@ from device_agent.heap import trim_heap
 from device_agent.service import AgentService
 from device_agent.wire.v1 import agent_pb2_grpc
 
-#: How long calls other than jobs may go on after a signal. Jobs are aborted at once.
+#: How long short calls may go on after a signal. Jobs and uploads are aborted at once.
 GRACE_S = 1.0
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -98,5 +98,5 @@ async def serve(agent: Agent, address: ListenAddress, *, announce: Callable[[Lis
     trim_heap()
     await stop.wait()
     await agent.stop()
+    await service.stop()
     await server.stop(GRACE_S)
-    service.close()

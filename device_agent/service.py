@@ -15,7 +15,15 @@ import grpc
 
 from device_agent import codec
 from device_agent.agent import Agent
-from device_agent.contract.errors import AgentInternalError, BoardfitError, InvalidRequest, JobAborted, status_of
+from device_agent.contract.errors import (
+    AgentInternalError,
+    AgentStopping,
+    BoardfitError,
+    DeadlineExceeded,
+    InvalidRequest,
+    JobAborted,
+    status_of,
+)
 from device_agent.contract.transfer import UploadHeader
 from device_agent.heap import trim_heap
 from device_agent.upload import Upload
@@ -27,6 +35,9 @@ _WRITE_BYTES = 4 * 1024 * 1024
 #: Trailing metadata is limited to 8 KiB by default, and percent encoding can triple a message.
 _MAX_MESSAGE = 1500
 _TRIM_AFTER_S = 1.0
+#: A silent upload keeps others from uploading the same artifact, a silent inference keeps them from the device.
+UPLOAD_IDLE_S = 60.0
+INFER_IDLE_S = 300.0
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -70,10 +81,15 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         # One thread writes to the disk, so that the closing of an upload comes after its last write, whatever
         # happens to the call in between.
         self._trim: asyncio.TimerHandle | None = None
+        self._uploads: set[asyncio.Task[Any]] = set()
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
-    def close(self) -> None:
-        """Wait for the last write."""
+    async def stop(self) -> None:
+        """End the uploads, whose callers are told so, and return after the last write."""
+        for task in self._uploads:
+            task.cancel()
+        if self._uploads:
+            await asyncio.wait(self._uploads)
         if self._trim is not None:
             self._trim.cancel()
         self._disk.shutdown()
@@ -90,7 +106,13 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
     async def UploadArtifact(
         self, requests: AsyncIterator[pb.UploadArtifactRequest], context: _Context
     ) -> pb.UploadArtifactResponse:
-        messages = aiter(requests)
+        if self._agent.stopping:
+            raise AgentStopping("the agent is shutting down and takes no uploads; try again when it is back")
+        task = asyncio.current_task()
+        assert task is not None
+        self._uploads.add(task)
+        task.add_done_callback(self._uploads.discard)
+        messages = _paced(requests, UPLOAD_IDLE_S, "upload")
         header, token = codec.upload_header_from_pb(await _first(messages))
         self._agent.leases.check(token)
         upload = await self._begin(header)
@@ -140,7 +162,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
 
     @_reports_errors
     async def Infer(self, requests: AsyncIterator[pb.InferRequest], context: _Context) -> None:
-        messages = aiter(requests)
+        messages = _paced(requests, INFER_IDLE_S, "inference")
         header, token = codec.infer_header_from_pb(await _first(messages))
         try:
             async with self._agent.infer(header, token, _caller(context)) as session:
@@ -184,6 +206,19 @@ def _close_opened(opening: Future[Upload | None]) -> None:
         upload = opening.result()
         if upload is not None:
             upload.close()
+
+
+async def _paced(requests: AsyncIterator[Any], idle_s: float, what: str) -> AsyncIterator[Any]:
+    """Yield the messages of a stream. DeadlineExceeded if the caller is silent for `idle_s`: others wait for their turn."""
+    messages = aiter(requests)
+    while True:
+        try:
+            message = await asyncio.wait_for(anext(messages), idle_s)
+        except StopAsyncIteration:
+            return
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(f"no message of this {what} came for {idle_s:.0f} s; start it again") from None
+        yield message
 
 
 async def _first(messages: AsyncIterator[Any]) -> Any:

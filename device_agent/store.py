@@ -21,7 +21,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat, check_sha256
@@ -90,8 +90,8 @@ class ArtifactStore:
         """Say how much of an artifact is here already."""
         check_sha256(sha256)
         with self._mutex:
-            if sha256 in self._known:
-                return HeldBytes(complete=True, offset=self._known[sha256].size_bytes)
+            with suppress(ArtifactNotFound):
+                return HeldBytes(complete=True, offset=self._find(sha256).size_bytes)
             return HeldBytes(complete=False, offset=size_of(self._partial / sha256))
 
     @contextmanager
@@ -129,7 +129,8 @@ class ArtifactStore:
             raise InvalidRequest(f"an artifact's name must be 1 to {MAX_NAME} printable characters")
         path = self._partial / artifact.sha256
         with self._mutex:
-            if artifact.sha256 in self._known:
+            with suppress(ArtifactNotFound):
+                self._find(artifact.sha256)
                 self._touch(artifact.sha256)
                 return None
             if artifact.sha256 in self._writers:
@@ -154,6 +155,9 @@ class ArtifactStore:
 
     def _find(self, sha256: str) -> Artifact:
         check_sha256(sha256)
+        if sha256 in self._known and not (self._artifacts / sha256).exists():
+            _log.warning("artifact %s is gone from the disk; somebody else removed it", sha256[:12])
+            self._remove(sha256)
         if sha256 not in self._known:
             raise ArtifactNotFound(f"no artifact {sha256[:12]} on this device; upload it first")
         return self._known[sha256]
@@ -161,7 +165,10 @@ class ArtifactStore:
     def _touch(self, sha256: str) -> None:
         self._known[sha256] = self._known.pop(sha256)
         now = self._wall_clock()
-        os.utime(self._sidecar(sha256), (now, now))
+        try:
+            os.utime(self._sidecar(sha256), (now, now))
+        except FileNotFoundError:
+            self._write_sidecar(self._known[sha256])
 
     def _sidecar(self, sha256: str) -> Path:
         return self._artifacts / f"{sha256}.json"

@@ -60,9 +60,7 @@ def held_bytes_from_pb(message: pb.QueryArtifactResponse) -> HeldBytes:
 
 def upload_header_to_pb(header: UploadHeader, lease_token: str | None = None) -> pb.UploadArtifactRequest:
     return pb.UploadArtifactRequest(
-        header=pb.UploadHeader(
-            artifact=artifact_to_pb(header.artifact), offset=header.offset, lease_token=lease_token
-        )
+        header=pb.UploadHeader(artifact=artifact_to_pb(header.artifact), offset=header.offset, lease_token=lease_token)
     )
 
 

@@ -16,9 +16,7 @@ def enum_from_pb(table: Mapping[E, int], number: int, what: str) -> E:
     for member, known in table.items():
         if known == number:
             return member
-    raise InvalidRequest(
-        f"{what} has the number {number}, which this version does not know; update the older side"
-    )
+    raise InvalidRequest(f"{what} has the number {number}, which this version does not know; update the older side")
 
 
 def optional(message: Any, field: str) -> Any:

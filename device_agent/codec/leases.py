@@ -7,15 +7,11 @@ from device_agent.wire.v1 import agent_pb2 as pb
 
 
 def lease_to_pb(lease: Lease) -> pb.Lease:
-    return pb.Lease(
-        token=lease.token, holder=lease.holder, reason=lease.reason, remaining_s=lease.remaining_s
-    )
+    return pb.Lease(token=lease.token, holder=lease.holder, reason=lease.reason, remaining_s=lease.remaining_s)
 
 
 def lease_from_pb(message: pb.Lease) -> Lease:
-    return Lease(
-        token=message.token, holder=message.holder, reason=message.reason, remaining_s=message.remaining_s
-    )
+    return Lease(token=message.token, holder=message.holder, reason=message.reason, remaining_s=message.remaining_s)
 
 
 def acquire_request_to_pb(*, holder: str, reason: str, ttl_s: float) -> pb.AcquireLeaseRequest:

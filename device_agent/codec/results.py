@@ -51,9 +51,7 @@ def progress_to_pb(progress: Progress) -> pb.Progress:
 
 
 def progress_from_pb(message: pb.Progress) -> Progress:
-    return Progress(
-        phase=enum_from_pb(PHASES, message.phase, "phase"), fraction=message.fraction, runs=message.runs
-    )
+    return Progress(phase=enum_from_pb(PHASES, message.phase, "phase"), fraction=message.fraction, runs=message.runs)
 
 
 def runs_to_pb(batch: RunBatch) -> pb.RunBatch:
@@ -113,8 +111,7 @@ def readings_from_pb(message: pb.ReadingBatch) -> ReadingBatch:
     columns = zip(message.channel, message.time_ns, message.value, strict=True)
     return ReadingBatch(
         readings=tuple(
-            Reading(channel=names[channel], time_ns=time_ns, value=value)
-            for channel, time_ns, value in columns
+            Reading(channel=names[channel], time_ns=time_ns, value=value) for channel, time_ns, value in columns
         )
     )
 
@@ -237,6 +234,4 @@ def event_from_pb(message: pb.MeasureEvent) -> MeasureEvent:
         return readings_from_pb(message.readings)
     if which == "result":
         return measure_result_from_pb(message.result)
-    raise InvalidRequest(
-        "the measurement sent an event that this version does not know; update the older side"
-    )
+    raise InvalidRequest("the measurement sent an event that this version does not know; update the older side")

@@ -165,9 +165,7 @@ results = st.builds(
 leases = st.builds(Lease, token=texts, holder=texts, reason=texts, remaining_s=floats)
 held = st.builds(HeldBytes, complete=st.booleans(), offset=u64)
 upload_headers = artifacts.flatmap(
-    lambda artifact: st.builds(
-        UploadHeader, artifact=st.just(artifact), offset=st.integers(0, artifact.size_bytes)
-    )
+    lambda artifact: st.builds(UploadHeader, artifact=st.just(artifact), offset=st.integers(0, artifact.size_bytes))
 )
 infer_headers = st.builds(
     InferHeader, sha256=hashes, settings=run_settings, deadline_s=deadlines, memory_limit_bytes=limits

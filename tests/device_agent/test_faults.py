@@ -24,12 +24,14 @@ from device_agent.contract.errors import (
     ArtifactCorrupt,
     BoardfitError,
     InvalidRequest,
+    JobAborted,
     StorageFull,
     UploadConflict,
     WorkerCrashed,
     WorkerOutOfMemory,
     WorkerTimedOut,
 )
+from device_agent.contract.measurement import RunBatch
 from device_agent.contract.transfer import HeldBytes, UploadHeader
 
 MB = 10**6
@@ -76,6 +78,30 @@ class TestUpload:
                 return False
 
         wait_until(resume, "the upload was resumed")
+
+    def test_a_signal_in_the_middle_keeps_what_came(
+        self, client: WireClient, agent: RunningAgent, start: StartAgent, connect: Connect
+    ) -> None:
+        data = random.Random(6).randbytes(12 * MB)
+        artifact = artifact_of(data)
+        stuck = threading.Event()
+
+        def parts() -> Iterator[Any]:
+            yield codec.upload_header_to_pb(UploadHeader(artifact=artifact))
+            for offset in range(0, 10 * MB, CHUNK_BYTES):
+                yield codec.upload_chunk_to_pb(data[offset : offset + CHUNK_BYTES])
+            stuck.wait(TIMEOUT_S)
+
+        call = client.stub.UploadArtifact.future(parts(), timeout=TIMEOUT_S)
+        wait_until(lambda: client.held(artifact.sha256).offset >= 4 * MB, "4 MB have arrived")
+        assert agent.stop() == 0
+        stuck.set()
+        assert isinstance(error_of(call.exception()), JobAborted)
+        assert "Traceback" not in agent.log.read_text()
+        again = connect(start(store=agent.store))
+        offset = again.held(artifact.sha256).offset
+        assert offset >= 4 * MB
+        assert again.upload(artifact, data[offset:], offset=offset) == artifact
 
     def test_a_wrong_hash_leaves_nothing(self, client: WireClient, agent: RunningAgent) -> None:
         data = b"a model"
@@ -207,6 +233,7 @@ class _Load:
 
     def __init__(self, client: WireClient, model: Artifact, seed: int) -> None:
         self.acknowledged: list[str] = []
+        self.timing = threading.Event()
         self._client = client
         self._model = model
         self._random = random.Random(seed)
@@ -231,9 +258,10 @@ class _Load:
 
     def _measure(self) -> None:
         try:
-            while True:
-                self._client.drain(self._client.start_measure(self._model, stopping=ENDLESS))
-        except BoardfitError:
+            for message in self._client.start_measure(self._model, stopping=ENDLESS):
+                if isinstance(codec.event_from_pb(message), RunBatch):
+                    self.timing.set()
+        except grpc.RpcError:
             return
 
 
@@ -255,10 +283,11 @@ def test_killed_fifty_times_at_random_moments(
         assert acknowledged <= listed
         load = _Load(client, model, round_number)
         load.start()
-        time.sleep(moments.uniform(0.0, 0.6))
+        if round_number % 2:  # half of the agents die while their worker times, the others while they start
+            assert load.timing.wait(TIMEOUT_S)
+        time.sleep(moments.uniform(0.0, 0.4))
         agent.kill()
         load.join()
-        client.close()
         acknowledged.update(load.acknowledged)
         wait_until(lambda pid=agent.process.pid: workers_of(pid) == [], "no orphan is left")  # type: ignore[misc]
         agent = start(store=store, environment=environment)

@@ -171,7 +171,7 @@ def test_nothing_is_evicted_in_vain(store: ArtifactStore) -> None:
 
 
 def test_the_disk_is_asked_before_a_byte_moves(reopen: Reopen) -> None:
-    store = reopen(free_bytes=lambda path: 2 * MB)
+    store = reopen(free_bytes=lambda _: 2 * MB)
     with pytest.raises(StorageFull, match=r"disk has 2\.0 MB free"):
         store.begin(UploadHeader(artifact=artifact_of(bytes(3 * MB))))
     assert put(store, bytes(MB)).size_bytes == MB
@@ -197,6 +197,15 @@ def test_delete(store: ArtifactStore) -> None:
         store.delete(artifact.sha256)
     with pytest.raises(InvalidRequest, match="not a sha256"):
         store.delete("../../etc/x")
+
+
+def test_a_file_that_somebody_removed_is_not_found_and_can_be_stored_again(store: ArtifactStore) -> None:
+    artifact = put(store, b"model")
+    (store.root / "artifacts" / artifact.sha256).unlink()
+    with pytest.raises(ArtifactNotFound, match="upload it first"), store.use([artifact.sha256]):
+        pass
+    assert store.held(artifact.sha256) == HeldBytes(complete=False, offset=0)
+    assert put(store, b"model") == artifact
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", "a\x00b"])
