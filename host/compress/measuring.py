@@ -75,7 +75,9 @@ class Measuring:
     def alone(self, model: ExportedModel, name: str) -> Measurement:
         """Measure one model in a worker of its own: the one way to learn its peak memory."""
         sha256 = self.push(model.path, name)
-        return self._measure((sha256,), Stopping(min_time_s=self.durations.alone_s, max_time_s=5 * self.durations.alone_s), names=(name,))
+        return self._measure(
+            (sha256,), Stopping(min_time_s=self.durations.alone_s, max_time_s=5 * self.durations.alone_s), names=(name,)
+        )
 
     def compare(
         self,

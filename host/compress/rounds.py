@@ -112,7 +112,9 @@ class Chooser:
             probe = session.probe(f"{wanted.name} {method} {digest}", plan, lambda: self._cut(plan))
             self.measured.append(probe)
             prediction = self.model.predict(plan)
-            beyond = f" ({len(prediction.extrapolated)} layers beyond what was probed)" if prediction.extrapolated else ""
+            beyond = (
+                f" ({len(prediction.extrapolated)} layers beyond what was probed)" if prediction.extrapolated else ""
+            )
             session.observer.note(
                 f"predicted {prediction.ratio:.3f}x{beyond}, measured {probe.ratio:.3f}x of the baseline's latency"
             )

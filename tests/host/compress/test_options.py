@@ -15,13 +15,17 @@ def test_a_time_becomes_a_share_of_the_baseline() -> None:
     assert LatencyTarget(ratio=0.4).of(10e6) == 0.4
 
 
-@pytest.mark.parametrize("wrong", [{}, {"ratio": 0.5, "latency_ns": 1.0}, {"ratio": 1.0}, {"ratio": 0.0}, {"latency_ns": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"ratio": 0.5, "latency_ns": 1.0}, {"ratio": 1.0}, {"ratio": 0.0}, {"latency_ns": -1.0}]
+)
 def test_a_target_is_one_sensible_number(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidRequest):
         LatencyTarget(**wrong)
 
 
-@pytest.mark.parametrize(("ratio", "rounds"), [(0.9, 1), (0.67, 1), (0.66, 2), (0.5, 2), (0.44, 3), (0.35, 3), (0.25, 4)])
+@pytest.mark.parametrize(
+    ("ratio", "rounds"), [(0.9, 1), (0.67, 1), (0.66, 2), (0.5, 2), (0.44, 3), (0.35, 3), (0.25, 4)]
+)
 def test_harder_targets_take_more_rounds(ratio: float, rounds: int) -> None:
     assert options().rounds_for(ratio) == rounds
 

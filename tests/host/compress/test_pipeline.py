@@ -76,9 +76,7 @@ def store(tmp_path: Path) -> Iterator[ResultStore]:
 
 
 def measuring_on(device: Device, store: ResultStore) -> Measuring:
-    short = Durations(
-        alone_s=0.1, pair_s=0.1, longest_pair_s=0.1, final_s=0.2, longest_final_s=0.2, layer_s=0.02
-    )
+    short = Durations(alone_s=0.1, pair_s=0.1, longest_pair_s=0.1, final_s=0.2, longest_final_s=0.2, layer_s=0.02)
     return Measuring(device, Settings(threads=1), store, durations=short)
 
 
@@ -153,9 +151,7 @@ def test_a_target_below_what_the_device_can_do_says_what_it_can(
         compress(options(target=LatencyTarget(ratio=0.01)), subject, measuring, out=tmp_path / "out")
 
 
-def test_the_test_images_decide_nothing(
-    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
-) -> None:
+def test_the_test_images_decide_nothing(subject: Subject, device: Device, store: ResultStore, tmp_path: Path) -> None:
     poisoned = Dataset3(
         name="bars",
         num_classes=3,
@@ -165,5 +161,7 @@ def test_the_test_images_decide_nothing(
         normalisation=None,
     )
     measuring = measuring_on(device, store)
-    record = compress(options(), Subject(model=subject.model, data=poisoned), measuring, out=tmp_path / "out", dry_run=True)
+    record = compress(
+        options(), Subject(model=subject.model, data=poisoned), measuring, out=tmp_path / "out", dry_run=True
+    )
     assert record["plan"]
