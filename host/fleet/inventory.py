@@ -78,9 +78,9 @@ class Inventory:
             )
         known = ", ".join(sorted(devices)) or "none"
         raise UnknownDevice(
-            f"no device is called {name!r} (registered: {known}). Start `device-agent serve --listen "
-            f"0.0.0.0:50051` on it and add it with `host devices add {name} ADDRESS`; `--device {LOCAL}` is this "
-            "machine and needs no adding."
+            f"no device is called {name!r} (registered: {known}). Start `device-agent serve` on it and add it with "
+            f"`host devices add {name} ADDRESS` (the agent listens on loopback: reach it through an SSH tunnel, or give "
+            f"it --listen ADDRESS:PORT); `--device {LOCAL}` is this machine and needs no adding."
         )
 
     def add(self, device: RegisteredDevice, *, replace: bool = False) -> None:

@@ -116,6 +116,25 @@ def test_local_needs_no_set_up(host: Callable[..., Any], model: Path) -> None:
     assert again.document["device"]["id"] == ran.document["device"]["id"]
 
 
+def test_a_module_of_the_users_is_exported(
+    bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "users_net.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 4)), (3, 8, 8)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ran = bench("users_net:make", *QUICK, "--threads", 1, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.document["artifact"]["name"] == "make.onnx"
+    missing = bench("users_net:other", *QUICK)
+    assert missing.code == 1
+    assert "no callable named other" in missing.err
+
+
 def info(*runtimes: RuntimeInfo) -> DeviceInfo:
     return DeviceInfo(
         device_id="d",
