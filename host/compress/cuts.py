@@ -177,9 +177,7 @@ def slice_layer(layer: nn.Module, side: Side, keep: Sequence[int]) -> None:
 def _conv_inputs(layer: nn.Conv2d, keep: Sequence[int]) -> Tensor:
     size = layer.in_channels // layer.groups
     rows = layer.weight.shape[0] // layer.groups
-    local = [
-        [index - block * size for index in keep if index // size == block] for block in range(layer.groups)
-    ]
+    local = [[index - block * size for index in keep if index // size == block] for block in range(layer.groups)]
     if len({len(indices) for indices in local}) != 1:
         raise ValueError(
             f"a convolution with {layer.groups} groups must keep as many input channels in each, "

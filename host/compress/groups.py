@@ -50,9 +50,7 @@ def analyse(module: nn.Module, example: Tensor) -> PrunableNetwork:
     """
     title = type(module).__name__
     if example.ndim != 4:
-        raise ModelNotPrunable(
-            f"{title}: the example must be images (N, C, H, W), got shape {tuple(example.shape)}"
-        )
+        raise ModelNotPrunable(f"{title}: the example must be images (N, C, H, W), got shape {tuple(example.shape)}")
     probe, images = make_probe(module, example)
     try:
         executed = executed_layers(probe, images)
@@ -62,9 +60,7 @@ def analyse(module: nn.Module, example: Tensor) -> PrunableNetwork:
             f"Build it for this input size and number of channels."
         ) from error
     if not executed:
-        raise ModelNotPrunable(
-            f"{title} runs no nn.Conv2d and no nn.Linear, so there are no channels to prune"
-        )
+        raise ModelNotPrunable(f"{title} runs no nn.Conv2d and no nn.Linear, so there are no channels to prune")
     graph = _dependency_graph(probe, images, title)
 
     with torch.no_grad():
@@ -88,9 +84,7 @@ def analyse(module: nn.Module, example: Tensor) -> PrunableNetwork:
         except Refused as refusal:
             suspects = _suspects(found or ())
             reason = (
-                f"its channels go through {suspects} ({refusal})"
-                if suspects and not refusal.head
-                else str(refusal)
+                f"its channels go through {suspects} ({refusal})" if suspects and not refusal.head else str(refusal)
             )
             reasons.update(dict.fromkeys(members, reason))
             continue
@@ -107,9 +101,7 @@ def analyse(module: nn.Module, example: Tensor) -> PrunableNetwork:
         network=Network(
             layers=layer_views(probe, executed, cuts),
             groups=tuple(groups),
-            left_alone=tuple(
-                LeftAlone(layer=name, reason=reasons[name]) for name in executed if name in reasons
-            ),
+            left_alone=tuple(LeftAlone(layer=name, reason=reasons[name]) for name in executed if name in reasons),
         ),
         cuts=cuts,
         input_shape=(example.shape[1], example.shape[2], example.shape[3]),
@@ -138,9 +130,7 @@ def _members(graph: Any, probe: nn.Module, root: str) -> tuple[set[str], list[An
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = list(
-                graph.get_pruning_group(
-                    layer, pruner.prune_out_channels, list(range(width(layer, Side.OUTPUT)))
-                )
+                graph.get_pruning_group(layer, pruner.prune_out_channels, list(range(width(layer, Side.OUTPUT))))
             )
     except Exception:
         # Besides its own errors: IndexError, ZeroDivisionError and others from graphs that it misreads.
@@ -161,9 +151,7 @@ def _side(graph: Any, item: Any) -> Side:
     return Side.OUTPUT if graph.is_out_channel_pruning_fn(item.dep.handler) else Side.INPUT
 
 
-def _cuts(
-    probe: nn.Module, root: str, found: Sequence[Any], executed: Mapping[str, Executed]
-) -> tuple[Cut, ...]:
+def _cuts(probe: nn.Module, root: str, found: Sequence[Any], executed: Mapping[str, Executed]) -> tuple[Cut, ...]:
     """Turn Torch-Pruning's group into cuts. Raises Refused for what cuts can't describe."""
     channels = width(probe.get_submodule(root), Side.OUTPUT)
     if channels == 1:
@@ -177,16 +165,12 @@ def _cuts(
             continue
         if not isinstance(target, SLICEABLE):
             if next(target.parameters(), None) is not None:
-                raise Refused(
-                    f"its channels go through {item.module_name} ({type(target).__name__}), which has no cut"
-                )
+                raise Refused(f"its channels go through {item.module_name} ({type(target).__name__}), which has no cut")
             continue
         if isinstance(target, nn.PReLU) and target.num_parameters == 1:
             continue
         if item.module_name in executed and executed[item.module_name].calls > 1:
-            raise Refused(
-                f"layer {item.module_name} is called {executed[item.module_name].calls} times in one run"
-            )
+            raise Refused(f"layer {item.module_name} is called {executed[item.module_name].calls} times in one run")
         side = item.side if isinstance(target, (nn.Conv2d, nn.Linear)) else Side.OUTPUT
         if len(item.idxs) != len(item.root_idxs):
             raise Refused("its channels are rearranged in a way that Torch-Pruning cannot follow")
@@ -203,9 +187,7 @@ def _cuts(
         layer = probe.get_submodule(name)
         if side is Side.OUTPUT and isinstance(layer, (nn.Conv2d, nn.Linear)) and total != width(layer, side):
             raise Refused(f"only a part of the outputs of layer {name} goes with it")
-        cuts.append(
-            Cut(module=name, side=side, indices=tuple(tuple(sorted(indices)) for indices in by_channel))
-        )
+        cuts.append(Cut(module=name, side=side, indices=tuple(tuple(sorted(indices)) for indices in by_channel)))
     if not any(cut.side is Side.INPUT for cut in cuts):
         raise Refused("it produces the network's output", head=True)
     return tuple(cuts)
@@ -218,9 +200,7 @@ def _multiple(probe: nn.Module, cuts: Sequence[Cut]) -> int:
         layer = probe.get_submodule(cut.module)
         if isinstance(layer, nn.Conv2d) and layer.groups > 1 and not is_depthwise(layer):
             if cut.indices != tuple((channel,) for channel in range(width(layer, cut.side))):
-                raise Refused(
-                    f"layer {cut.module} convolves in {layer.groups} groups over more than these channels"
-                )
+                raise Refused(f"layer {cut.module} convolves in {layer.groups} groups over more than these channels")
             multiple = math.lcm(multiple, layer.groups)
     channels = len(cuts[0].indices)
     if channels % multiple or channels == multiple:
@@ -228,9 +208,7 @@ def _multiple(probe: nn.Module, cuts: Sequence[Cut]) -> int:
     return multiple
 
 
-def _drop_sharedoutputs_of(
-    cuts: dict[str, tuple[Cut, ...]], groups: list[Group], reasons: dict[str, str]
-) -> None:
+def _drop_sharedoutputs_of(cuts: dict[str, tuple[Cut, ...]], groups: list[Group], reasons: dict[str, str]) -> None:
     """Leave alone groups that share the output of a layer: a layer's output belongs to one group in the
     planner's view.
     """

@@ -41,9 +41,7 @@ def executed_layers(module: nn.Module, images: Tensor) -> dict[str, Executed]:
         )
 
     handles = [
-        layer.register_forward_hook(record)
-        for layer in module.modules()
-        if isinstance(layer, (nn.Conv2d, nn.Linear))
+        layer.register_forward_hook(record) for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))
     ]
     try:
         module(images)

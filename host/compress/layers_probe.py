@@ -7,6 +7,7 @@ Each has an activation after it, as in a network, and is pooled at once, so that
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +42,7 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(values, name))
         return name
 
-    def add(self, operator: str, inputs: list[str], **attributes: object) -> str:
+    def add(self, operator: str, inputs: list[str], **attributes: Any) -> str:
         name = f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
@@ -63,7 +64,7 @@ def layer_model(
         branches = [_linear(graph, width_in, width_out) for _ in range(REPEATS[kind])]
     else:
         input_shape, output_shape = [1, width_in, side, side], [1, width_out, 1, 1]
-        ends = []
+        ends: list[str] = []
         for _ in range(REPEATS[kind]):
             source = ends[-1] if ends and kind is LayerKind.DEPTHWISE else "input"
             ends.append(_convolution(graph, source, width_in, width_out, kernel, groups))

@@ -105,9 +105,9 @@ class Measuring:
         nodes, other = _node_shares(measurement, baseline, candidate) if profile else (None, None)
         return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other)
 
-    def layers(self, paths: Sequence[Path], names: Sequence[str]) -> list[PairedRatio]:
+    def layers(self, paths: Sequence[Path], names: Sequence[str], *, longer: float = 1.0) -> list[PairedRatio]:
         """Measure several files in balanced turns; return the ratio of each to the first (the first's own is left out)."""
-        time_s = self.durations.layer_s
+        time_s = self.durations.layer_s * longer
         hashes = tuple(self.push(path, name) for path, name in zip(paths, names, strict=True))
         stopping = Stopping(
             warmup_runs=3,

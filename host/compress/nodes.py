@@ -18,9 +18,7 @@ LAYER_OPERATORS = frozenset({"Conv", "Gemm", "MatMul"})
 # What runtimes fuse into the layer before it; the fused node may be named after the last one, so all of them
 # point
 # to the layer. Batch norm is folded on export, but not by every exporter.
-_FOLLOWERS = frozenset(
-    {"Relu", "Clip", "LeakyRelu", "PRelu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Elu"}
-)
+_FOLLOWERS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Elu"})
 _FUSED = _FOLLOWERS | {"BatchNormalization"}
 
 # ONNX Runtime 1.32 puts these around a name: "_nchwc" (and "_nhwc") for its blocked layouts, whose nodes are

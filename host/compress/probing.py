@@ -16,6 +16,8 @@ from host.search.network import LayerKind, Network
 #: The width around which the device is asked, and the image side: a layer of the middle of a small network.
 REFERENCE = 64
 SIDE = 16
+#: Where noise forbids a decision, the question is asked once more for this many times as long.
+LONGER = 4.0
 KERNELS = {LayerKind.POINTWISE: 1, LayerKind.LINEAR: 1}
 
 
@@ -24,8 +26,8 @@ def find_granularity(
 ) -> Granularity:
     """Return which multiples the device runs fast, for the kinds of layers whose widths can change in `network`.
 
-    Answers are kept in the store under `environment` (board, runtime, version, threads, governor, precision), and what is known
-    is not asked again. About four seconds of device time for each kind and role.
+    Answers are kept in the store under `environment` (board, runtime, version, threads, governor, precision), and what was decided
+    is not asked again. About five seconds of device time for each kind and role, four times as much where noise forbids a decision.
     """
     key, store = json.dumps(environment, sort_keys=True), measuring.store
     steps: dict[tuple[LayerKind, Role], Step] = {}
@@ -34,15 +36,22 @@ def find_granularity(
         observer.step(index, len(asked))
         fact = f"granularity {kind.value} {role.value}"
         known = store.get_device_fact(key, fact) if store is not None else None
-        if known is None:
-            known = fast_multiples(_ask(kind, role, measuring)).to_dict()
+        if known is None or not Granularity.from_dict(known).steps[kind, role].decided:
+            known = _decide(kind, role, measuring).to_dict()
             if store is not None:
                 store.put_device_fact(key, fact, known)
         steps.update(Granularity.from_dict(known).steps)
     return Granularity(steps=steps)
 
 
-def _ask(kind: LayerKind, role: Role, measuring: Measuring) -> list[ProbePoint]:
+def _decide(kind: LayerKind, role: Role, measuring: Measuring) -> Granularity:
+    found = fast_multiples(_ask(kind, role, measuring))
+    if not found.steps[kind, role].decided:
+        found = fast_multiples(_ask(kind, role, measuring, longer=LONGER))
+    return found
+
+
+def _ask(kind: LayerKind, role: Role, measuring: Measuring, longer: float = 1.0) -> list[ProbePoint]:
     widths = probe_widths(REFERENCE)
     with tempfile.TemporaryDirectory(prefix="boardfit-") as folder:
         paths = [
@@ -56,7 +65,7 @@ def _ask(kind: LayerKind, role: Role, measuring: Measuring) -> list[ProbePoint]:
             )
             for width in widths
         ]
-        ratios = measuring.layers(paths, [path.stem for path in paths])
+        ratios = measuring.layers(paths, [path.stem for path in paths], longer=longer)
     points = [ProbePoint(kind=kind, role=role, width=widths[0], ratio=1.0, low=1.0, high=1.0)]
     for width, found in zip(widths[1:], ratios, strict=True):
         low, high = found.low or found.ratio / 2, found.high or found.ratio * 2  # no interval: as good as unknown

@@ -50,9 +50,7 @@ def make_probe(module: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
                     layer.bias.copy_(uniform(layer.bias, -0.3, 0.5))
             elif isinstance(layer, (nn.Conv2d, nn.Linear)):
                 fan_in = layer.weight[0].numel()
-                layer.weight.copy_(
-                    torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / fan_in)
-                )
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / fan_in))
                 if layer.bias is not None:
                     layer.bias.copy_(uniform(layer.bias, -0.1, 0.3))
     for parameter in probe.parameters():
@@ -98,16 +96,13 @@ def _agreement(
 
     def difference(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
         return max(
-            float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))
-            for a, b in zip(left, right, strict=True)
+            float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(left, right, strict=True)
         )
 
     return difference(cut, masked), difference(masked, whole)
 
 
-def prove(
-    probe: nn.Module, images: Tensor, whole: Sequence[Tensor], cuts: Sequence[Cut], multiple: int
-) -> None:
+def prove(probe: nn.Module, images: Tensor, whole: Sequence[Tensor], cuts: Sequence[Cut], multiple: int) -> None:
     """Cut some channels of one group, whose first cut is that of its root. Raises Refused with the reason."""
     name, channels = cuts[0].module, len(cuts[0].indices)
     removed = {name: _some_channels(channels, multiple, 0)}
@@ -133,9 +128,7 @@ def prove_together(
     """Cut all groups at once; return what went wrong, None if nothing did. Catches groups that depend on each
     other.
     """
-    removed = {
-        group.name: _some_channels(group.channels, group.multiple, seed) for seed, group in enumerate(groups)
-    }
+    removed = {group.name: _some_channels(group.channels, group.multiple, seed) for seed, group in enumerate(groups)}
     try:
         error, _ = _agreement(probe, images, whole, cuts, removed)
     except Exception as failure:

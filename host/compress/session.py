@@ -29,7 +29,6 @@ from host.search.latency import LatencyModel
 from host.search.network import Network, Plan
 from host.search.probe import Probe, probe_plans
 
-
 #: A ratio from too few blocks for an interval is taken to be known within this factor.
 NO_INTERVAL = 1.1
 

@@ -44,9 +44,7 @@ class CompressedModel:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def channels_to_keep(
-    network: PrunableNetwork, scores: Mapping[str, Tensor], plan: Plan
-) -> dict[str, list[int]]:
+def channels_to_keep(network: PrunableNetwork, scores: Mapping[str, Tensor], plan: Plan) -> dict[str, list[int]]:
     """Keep the channels of the highest scores (channels,), as many as `plan` says; of equals the lower index.
 
     Where the structure asks for a multiple (grouped convolutions), each of that many consecutive blocks keeps
@@ -66,8 +64,7 @@ def channels_to_keep(
         values = scores[group.name].detach().double().cpu()
         if values.shape != (group.channels,) or not torch.isfinite(values).all():
             raise ValueError(
-                f"group {group.name}: scores must be {group.channels} finite numbers, "
-                f"got shape {tuple(values.shape)}"
+                f"group {group.name}: scores must be {group.channels} finite numbers, got shape {tuple(values.shape)}"
             )
         size = group.channels // group.multiple
         kept[group.name] = sorted(
@@ -99,9 +96,7 @@ def prune(network: PrunableNetwork, module: nn.Module, kept: Mapping[str, Sequen
 
 def plan_of(network: PrunableNetwork, kept: Mapping[str, Sequence[int]]) -> Plan:
     """The channel counts that the indices `kept` amount to."""
-    counts = {
-        group.name: len(kept.get(group.name, range(group.channels))) for group in network.network.groups
-    }
+    counts = {group.name: len(kept.get(group.name, range(group.channels))) for group in network.network.groups}
     return Plan(kept=counts)
 
 
@@ -165,11 +160,7 @@ def shrink_to(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """
     for name, layer in module.named_modules():
         weight = state.get(f"{name}.weight" if name else "weight")
-        if (
-            not isinstance(layer, SLICEABLE)
-            or weight is None
-            or weight.shape == getattr(layer.weight, "shape", None)
-        ):
+        if not isinstance(layer, SLICEABLE) or weight is None or weight.shape == getattr(layer.weight, "shape", None):
             continue
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and not is_depthwise(layer):
             groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
@@ -188,17 +179,11 @@ def shrink_to(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 def _check_names(network: PrunableNetwork, named: Mapping[str, object]) -> None:
     unknown = sorted(set(named) - set(network.cuts))
     if unknown:
-        raise ValueError(
-            f"no group is named {', '.join(unknown)}; there are {', '.join(network.cuts) or 'none'}"
-        )
+        raise ValueError(f"no group is named {', '.join(unknown)}; there are {', '.join(network.cuts) or 'none'}")
 
 
 def _check_kept(group: Group, indices: Sequence[int]) -> None:
-    if (
-        not indices
-        or len(set(indices)) != len(indices)
-        or not 0 <= min(indices) <= max(indices) < group.channels
-    ):
+    if not indices or len(set(indices)) != len(indices) or not 0 <= min(indices) <= max(indices) < group.channels:
         raise ValueError(
             f"group {group.name}: kept indices must be different numbers in 0 - {group.channels - 1}, "
             f"at least one; got {len(indices)} of them, {len(set(indices))} different"
