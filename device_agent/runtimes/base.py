@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from device_agent.contract.artifact import ArtifactFormat, TensorSpec
 from device_agent.contract.device import RuntimeInfo
+from device_agent.contract.errors import RuntimeUnavailable
 from device_agent.contract.measurement import NodeTime
 
 if TYPE_CHECKING:
@@ -82,6 +83,13 @@ class Runtime(ABC):
     @abstractmethod
     def info(self) -> RuntimeInfo:
         """Say what is installed. Never raises: `unavailable` tells why the runtime cannot be used here."""
+
+    def version(self) -> str:
+        """Import the runtime and return its version, at less cost than `info` where that matters. RuntimeUnavailable."""
+        info = self.info()
+        if info.unavailable is not None:
+            raise RuntimeUnavailable(info.unavailable)
+        return info.version or "unknown"
 
     @abstractmethod
     def load(self, path: Path, options: LoadOptions) -> LoadedModel:

@@ -57,6 +57,10 @@ class OnnxRuntime(Runtime):
             max_onnx_ir=limits.ir,
         )
 
+    def version(self) -> str:
+        # `info` creates some twenty sessions, whose freed memory would hide a part of a model's own.
+        return str(_import().__version__)
+
     def load(self, path: Path, options: LoadOptions) -> LoadedModel:
         module = _import()
         provider = options.provider or CPU_PROVIDER
@@ -105,10 +109,11 @@ class _Model(LoadedModel):
             self._arrays = {}
             for spec in self.outputs:
                 shape = _resolve(self._output_shapes[spec.name], sizes)
-                if shape is None or spec.dtype == "str":
+                dtype = _numpy_dtype(spec.dtype)
+                if shape is None or dtype is None:
                     binding.bind_output(spec.name)  # its shape depends on the data: allocated by the runtime
                     continue
-                output = np.empty(shape, spec.dtype)
+                output = np.empty(shape, dtype)
                 self._arrays[spec.name] = output
                 binding.bind_output(spec.name, "cpu", 0, output.dtype.type, shape, output.ctypes.data)
         except Exception as error:
@@ -204,6 +209,15 @@ def _spec(node: Any) -> TensorSpec:
     return TensorSpec(name=node.name, dtype=_DTYPES.get(inner, inner), shape=shape)
 
 
+def _numpy_dtype(name: str) -> np.dtype[Any] | None:
+    """Return numpy's type, None for strings, bfloat16 and others that numpy keeps in no buffer of their own."""
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        return None
+    return dtype if dtype.kind in "biufc" else None
+
+
 def _resolve(shape: Sequence[int | str | None], sizes: dict[str, int]) -> tuple[int, ...] | None:
     """Return the output shape with the symbols that the inputs fixed, None if one stays open."""
     found: list[int] = []
@@ -224,6 +238,8 @@ def _rejected(module: Any, error: Exception) -> Exception:
     version = module.__version__
     if "not_implemented" in lowered or "is not a registered function/op" in lowered:
         advice = "replace that operator or export for another opset; `info` of the device lists the opsets it takes"
+    elif "external data" in lowered or "external_data" in lowered:
+        advice = "an artifact is one file: save the model with its weights inside"
     elif "protobuf" in lowered:
         advice = "the file is damaged or no ONNX model: export it again and push it again"
     elif "opset" in lowered or "ir version" in lowered:

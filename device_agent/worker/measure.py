@@ -18,6 +18,7 @@ from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
 from device_agent.runtimes.words import shorten
 from device_agent.worker import order
 from device_agent.worker.inputs import random_inputs
+from device_agent.worker.log import RunLog
 from device_agent.worker.loop import TurnTimer, no_garbage_collection
 from device_agent.worker.process import PeakMemory, steal_ticks
 from device_agent.worker.result import WorkerArtifact, WorkerResult
@@ -76,7 +77,7 @@ class Measuring:
         self._send_runs = send_runs
         self._threads = request.settings.threads or len(os.sched_getaffinity(0))
         self._timer = TurnTimer(threads=self._threads, capacity=max(_LARGEST_TURN, request.turn_runs))
-        self._runs: list[Run] = []
+        self._runs = RunLog()
         self._sent = 0
         self._last_send_ns = 0
         self._turn = 0
@@ -88,14 +89,12 @@ class Measuring:
         memory = PeakMemory() if len(self._files) == 1 else None
         plain = [self._load(index, profiled=False) for index in range(len(self._files))]
         self._warm_up(plain)
-        # Read before the twin is loaded: it would count twice.
-        peak = memory.read() if memory is not None and self._request.profile_nodes else None
+        # By now the runtime's arenas have grown to their full size. Later, the record of runs and a twin would count too.
+        peak = memory.read() if memory is not None else None
         twins = [self._load(index, profiled=True) for index in range(len(self._files))] if self._profiles(plain) else []
         self._warm_up(twins)
         with no_garbage_collection():
             self._time(plain, twins)
-        if memory is not None and not self._request.profile_nodes:
-            peak = memory.read()
         nodes = {twin.artifact: twin.model.node_times(skip=twin.warm_runs) for twin in twins}
         artifacts = tuple(self._artifact(one, peak, nodes.get(one.artifact)) for one in plain)
         elapsed = perf_counter_ns() - begin
@@ -200,16 +199,8 @@ class Measuring:
         timer = self._timer
         for place, disturbed in enumerate(timer.disturbed(len(kinds))):
             start = timer.starts[place]
-            self._runs.append(
-                Run(
-                    artifact=artifact,
-                    kind=kinds[place],
-                    turn=self._turn,
-                    start_ns=start,
-                    latency_ns=timer.ends[place] - start,
-                    disturbed=disturbed,
-                )
-            )
+            latency = timer.ends[place] - start
+            self._runs.add(artifact, kinds[place], self._turn, start, latency, disturbed)
         self._turn += 1
 
     def _flush(self, phase: Phase, fraction: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
-from device_agent.contract.errors import InvalidRequest, ModelRejected, RuntimeUnavailable
+from device_agent.contract.errors import InvalidRequest, ModelRejected, RuntimeUnavailable, WorkerOutOfMemory
 from device_agent.contract.measurement import Run, RunBatch, RunKind
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
 from device_agent.contract.verdicts import judge
@@ -31,6 +31,8 @@ FILES = {"onnxruntime": "tiny.onnx", "litert": "tiny.tflite", "tflite-runtime": 
 #: The net's output for `example()`, as PyTorch computed it when the fixtures were made (first three of ten).
 EXPECTED = [-0.04417507, 0.2305306, 0.09061874]
 QUICK = Stopping(warmup_runs=3, warmup_time_s=0, min_runs=40, min_time_s=0, max_time_s=5, precision=None)
+
+GENEROUS = WorkerLimits(deadline_s=120)
 
 
 def usable(name: str) -> Runtime:
@@ -63,11 +65,13 @@ def file_of(path: Path) -> ArtifactFile:
     return ArtifactFile(path=path, artifact=made)
 
 
-def measure(request: MeasureRequest, files: Sequence[ArtifactFile]) -> tuple[list[Run], WorkerResult]:
+def measure(
+    request: MeasureRequest, files: Sequence[ArtifactFile], limits: WorkerLimits = GENEROUS
+) -> tuple[list[Run], WorkerResult]:
     async def scenario() -> tuple[list[Run], WorkerResult]:
         runs: list[Run] = []
         found: WorkerResult | None = None
-        async for event in run_measure(request, files, limits=WorkerLimits(deadline_s=120), on_pid=lambda _: None):
+        async for event in run_measure(request, files, limits=limits, on_pid=lambda _: None):
             if isinstance(event, RunBatch):
                 runs.extend(event.runs)
             elif isinstance(event, WorkerResult):
@@ -289,6 +293,29 @@ def test_onnxruntime_shapes_that_follow_the_input_and_those_that_depend_on_the_d
         assert results["z"].shape == (2, int((array > 0).sum()))
 
 
+def test_weights_outside_the_file_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    runtime = usable("onnxruntime")
+    model = onnx.load(MODELS / "tiny.onnx")
+    path = tmp_path / "split.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelRejected, match="save the model with its weights inside"):
+        runtime.load(path, LoadOptions(threads=1))
+
+
+def test_outputs_that_numpy_has_no_type_for_still_run(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    runtime = usable("onnxruntime")
+    number = onnx.TensorProto
+    node = onnx.helper.make_node("Cast", ["x"], ["y"], to=number.BFLOAT16)
+    path = onnx_model(tmp_path, [node], [("x", number.FLOAT, [4])], [("y", number.BFLOAT16, [4])])
+    model = runtime.load(path, LoadOptions(threads=1))
+    assert model.outputs[0].dtype == "bfloat16"
+    model.bind({"x": np.ones(4, "float32")})
+    model.run()
+
+
 def test_an_unsupported_operator_is_named_with_what_to_do(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     usable("onnxruntime")
@@ -299,6 +326,26 @@ def test_an_unsupported_operator_is_named_with_what_to_do(tmp_path: Path) -> Non
     request = MeasureRequest(artifacts=(file.artifact.sha256,), stopping=QUICK)
     with pytest.raises(ModelRejected, match=r"model 'made.onnx': ONNX Runtime .*Frobnicate.*replace that operator"):
         measure(request, [file])
+
+
+def test_onnxruntime_that_runs_out_of_memory_is_told_so_with_the_limit(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    usable("onnxruntime")
+    number = onnx.TensorProto
+    shape = onnx.helper.make_node(
+        "Constant", [], ["s"], value=onnx.helper.make_tensor("s", number.INT64, [2], [1 << 16, 1 << 15])
+    )
+    nodes = [
+        shape,
+        onnx.helper.make_node("Expand", ["x", "s"], ["wide"]),
+        onnx.helper.make_node("ReduceMax", ["wide"], ["y"], keepdims=0),
+    ]
+    path = onnx_model(tmp_path, nodes, [("x", number.FLOAT, [1])], [("y", number.FLOAT, [])])
+    file = file_of(path)
+    request = MeasureRequest(artifacts=(file.artifact.sha256,), stopping=QUICK)
+    limits = WorkerLimits(deadline_s=60, memory_bytes=300 << 20)
+    with pytest.raises(WorkerOutOfMemory, match=r"'made.onnx'.*300 MiB"):
+        measure(request, [file], limits)
 
 
 def test_a_dynamic_inner_dimension_is_refused_by_name(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from device_agent.worker.launch import (
     probe_runtimes,
     run_measure,
 )
+from device_agent.worker.log import RunLog
 from device_agent.worker.loop import TurnTimer
 from device_agent.worker.result import WorkerResult
 from device_agent.worker.stopping import StoppingRule
@@ -437,6 +438,16 @@ def test_runs_and_tensors_survive_the_pipe() -> None:
     assert frames.tensors_of(*frame) == tensors
     assert frames.read_frame(reader) is None
     os.close(reader)
+
+
+def test_the_worker_keeps_runs_as_they_were() -> None:
+    log = RunLog()
+    runs = [*_timed(5, 3), replace(_timed(1, 0)[0], artifact=65_535, kind=RunKind.PROFILED, turn=2**31, disturbed=True)]
+    for run in runs:
+        log.add(run.artifact, run.kind, run.turn, run.start_ns, run.latency_ns, run.disturbed)
+    assert list(log) == runs
+    assert log[1:3] == runs[1:3]
+    assert log[-1] == runs[-1]
 
 
 def test_a_frame_cut_short_is_an_error_and_not_an_end() -> None:
