@@ -1,7 +1,7 @@
 """Criteria: how much each channel of a group matters, one score per channel. Higher stays longer.
 
-Every score of a group is divided by the group's mean, so that groups of different scale can be compared; a group of zeros
-stays zero. The order within a group, which decides what is cut, doesn't change by it.
+Every score of a group is divided by the group's mean, so that groups of different scale can be compared; a
+group of zeros stays zero. The order within a group, which decides what is cut, doesn't change by it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from host.compress.cuts import NORMS, Cut, PrunableNetwork, Side
 from host.compress.evaluation import device_of
+from host.compress.suffix import one_thread
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 #: Batches of images (N, C, H, W) and labels (N,).
@@ -25,7 +26,9 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a criterion may look at. `gradients` holds, for criteria that asked for batches, each channel's first-order term."""
+    """What a criterion may look at. `gradients` holds, for criteria that asked for batches, each channel's
+    first-order term.
+    """
 
     module: nn.Module
     seed: int
@@ -48,8 +51,8 @@ def scores(
 ) -> dict[str, Tensor]:
     """Return scores (channels,), float64, of every group by the criterion of that name.
 
-    `batches` are needed by "taylor" only; `loss` (outputs, labels) -> scalar defaults to the cross entropy; `seed` is for
-    "random". Raises ValueError for an unknown criterion or for missing batches.
+    `batches` are needed by "taylor" only; `loss` (outputs, labels) -> scalar defaults to the cross entropy;
+    `seed` is for "random". Raises ValueError for an unknown criterion or for missing batches.
     """
     if criterion not in CRITERIA:
         raise ValueError(f"unknown criterion '{criterion}'; there are {', '.join(sorted(CRITERIA))}")
@@ -57,7 +60,8 @@ def scores(
     if criterion in NEED_BATCHES:
         if batches is None:
             raise ValueError(f"criterion '{criterion}' needs batches of images and labels")
-        first_order = _first_order(network, module, batches, loss or F.cross_entropy)
+        with one_thread():
+            first_order = _first_order(network, module, batches, loss or F.cross_entropy)
     context = Context(module=module, seed=seed, first_order=first_order)
     found = {}
     for group in network.network.groups:
@@ -67,7 +71,9 @@ def scores(
 
 
 def l1(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
-    """Sum of absolute weights per filter (Li et al., ICLR 2017, arXiv 1608.08710), over all producers of the group."""
+    """Sum of absolute weights per filter (Li et al., ICLR 2017, arXiv 1608.08710), over all producers of the
+    group.
+    """
     return _weight_norm(cuts, context.module, 1)
 
 
@@ -77,7 +83,9 @@ def l2(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
 
 
 def bn_gamma(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
-    """Absolute scale of batch norm (Liu et al., ICCV 2017, arXiv 1708.06519); l2 for a group without batch norm."""
+    """Absolute scale of batch norm (Liu et al., ICCV 2017, arXiv 1708.06519); l2 for a group without batch
+    norm.
+    """
     terms = [
         _per_channel(cut, layer.weight.abs())
         for cut in cuts
@@ -89,9 +97,9 @@ def bn_gamma(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
 def taylor(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
     """First-order change of the loss when the channel goes (Molchanov et al., CVPR 2019, arXiv 1906.10771).
 
-    The sum of weight x gradient over all weights that read the channel, which is what setting them to zero changes to first
-    order; its absolute value per batch, averaged over the batches. Read at the consumers, the sum covers residuals
-    and depthwise layers, and is not cancelled by a batch norm behind the producer.
+    The sum of weight x gradient over all weights that read the channel, which is what setting them to zero
+    changes to first order; its absolute value per batch, averaged over the batches. Read at the consumers,
+    the sum covers residuals and depthwise layers, and is not cancelled by a batch norm behind the producer.
     """
     assert context.first_order is not None
     return context.first_order[group]
@@ -119,7 +127,9 @@ def _weight_norm(cuts: Sequence[Cut], module: nn.Module, order: int) -> Tensor:
 
 
 def _average(terms: Sequence[Tensor]) -> Tensor:
-    """Mean over layers, each scaled to mean 1, so that a layer of many or large weights doesn't outvote the others."""
+    """Mean over layers, each scaled to mean 1, so that a layer of many or large weights doesn't outvote the
+    others.
+    """
     return torch.stack([term.double() / term.mean() if term.mean() > 0 else term.double() for term in terms]).mean(0)
 
 
@@ -166,7 +176,9 @@ def _first_order(network: PrunableNetwork, module: nn.Module, batches: Batches, 
 
 
 def _per_input(layer: nn.Module, product: Tensor) -> Tensor:
-    """Sum a product of the weight's shape to one number per input feature (width,), grouped convolutions included."""
+    """Sum a product of the weight's shape to one number per input feature (width,), grouped convolutions
+    included.
+    """
     if isinstance(layer, nn.Conv2d):
         rows = product.shape[0] // layer.groups
         return product.sum((2, 3)).view(layer.groups, rows, -1).sum(1).flatten()

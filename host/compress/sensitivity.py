@@ -1,4 +1,6 @@
-"""What the loss on calibration data rises by when channels of one group are removed: the planner's cost of a width."""
+"""What the loss on calibration data rises by when channels of one group are removed: the planner's cost of a
+width.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,13 @@ from torch import Tensor, nn
 
 from device_agent.contract.errors import StableError
 from host.compress.cuts import PrunableNetwork, Side, mask_consumers, restore_weights
-from host.compress.suffix import Recording, SuffixRunner, cross_entropy_sum
+from host.compress.suffix import Recording, SuffixRunner, cross_entropy_sum, one_thread
 from host.compress.surgery import channels_to_keep
 from host.datasets.dataset import Split
 from host.search.network import Group, Plan
 
 #: Widths measured per group at most; the ones in between are interpolated.
-MEASURED_WIDTHS = 4
+MEASURED_WIDTHS = 3
 #: Memory for recorded activations, shared by all workers.
 RECORDING_BYTES = 400 * 2**20
 #: More workers gain nothing: each streams its activations through the same memory.
@@ -47,8 +49,8 @@ def calibration_batches(
 ) -> tuple[tuple[Tensor, Tensor], ...]:
     """Draw `count` images of a split (all, if it has fewer) at random as batches (images, labels).
 
-    32 images are fastest on small nets: the activations then stay in the cache. Give it training or validation
-    images, never test ones.
+    32 images are fastest on small nets: the activations then stay in the cache. Give it training or
+    validation images, never test ones.
     """
     order = np.random.default_rng(seed).permutation(len(split))[:count]
     chosen = split.take(order)
@@ -70,18 +72,22 @@ def measure_losses(
     measured_widths: int = MEASURED_WIDTHS,
     workers: int | None = None,
 ) -> dict[str, dict[int, float]]:
-    """Return, by group and width, the rise of the mean cross entropy (nats) when only that width of one group is kept.
+    """Return, by group and width, the rise of the mean cross entropy (nats) when only that width of one group
+    is kept.
 
-    The channels of the lowest scores go. Batch norm is refitted to the image batches `recalibrate` (N, C, H, W) for every
-    figure, the one of the full width included; empty leaves it as trained. `batches` are (images, labels).
+    The channels of the lowest scores go. Batch norm is refitted to the image batches `recalibrate` (N, C, H,
+    W) for every figure, the one of the full width included; empty leaves it as trained. `batches` are
+    (images, labels).
 
-    Of many widths `measured_widths` are measured, evenly spaced and always the smallest; the others are interpolated by
-    monotone cubics. When `budget_s` seconds have passed only the smallest widths are still measured. Figures are made
-    monotone by a running maximum and are 0 at the full width, which is always in the result.
+    Of many widths `measured_widths` are measured, evenly spaced and always the smallest; the others are
+    interpolated by monotone cubics. When `budget_s` seconds have passed only the smallest widths are still
+    measured. Figures are made monotone by a running maximum and are 0 at the full width, which is always in
+    the result.
 
-    Each of the `workers` (None: one per core that this process may use, up to 4) is a thread with one torch thread:
-    the layers are too small to be worth sharing. `on_step(done, total)` is called from the caller's thread.
-    The result doesn't depend on the number of workers. Raises CalibrationFailed, or ValueError for widths that don't fit.
+    Each of the `workers` (None: one per core that this process may use, up to 4) is a thread with one torch
+    thread: the layers are too small to be worth sharing. `on_step(done, total)` is called from the caller's
+    thread. The result doesn't depend on the number of workers. Raises CalibrationFailed, or ValueError for
+    widths that don't fit.
     """
     tasks = _tasks(network, scores, widths, measured_widths)
     if not batches:
@@ -94,9 +100,7 @@ def measure_losses(
     labels = [target for _, target in batches]
     fitting = [batch.contiguous(memory_format=torch.channels_last) for batch in recalibrate]
     deadline = None if budget_s is None else time.monotonic() + budget_s
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         fitting_recordings: list[Recording] = []
         if fitting:
             runner.calibrate(lambda batch: fitting_recordings.append(runner.record(batch)[1]), fitting)
@@ -127,8 +131,6 @@ def measure_losses(
                 own.restore_statistics()
 
         found = _run_all(runner, tasks, measure, on_step, deadline, workers)
-    finally:
-        torch.set_num_threads(threads_before)
     return {
         group.name: _complete(group, widths[group.name], {w: v for (name, w), v in found.items() if name == group.name})
         for group in network.network.groups
@@ -160,7 +162,9 @@ def _tasks(
 
 
 def _spread(ascending: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the values, evenly spaced: the smallest first, then each the farthest from those before."""
+    """At most `count` of the values, evenly spaced: the smallest first, then each the farthest from those
+    before.
+    """
     if not ascending:
         return []
     positions = sorted({round(i * len(ascending) / count) for i in range(count)} & set(range(len(ascending))))
