@@ -62,6 +62,11 @@ def analyse(module: nn.Module, example: Tensor) -> PrunableNetwork:
     if not executed:
         raise ModelNotPrunable(f"{title} runs no nn.Conv2d and no nn.Linear, so there are no channels to prune")
     graph = _dependency_graph(probe, images, title)
+    if not any(probe.get_submodule(name) in graph.module2node for name in executed):
+        raise ModelNotPrunable(
+            f"{title} cannot be traced for pruning: its outputs do not depend on its layers by operations that torch's "
+            f"autograd records (a detach, or a step outside of torch). It can still be measured, exported and quantized."
+        )
 
     with torch.no_grad():
         whole = outputs_of(probe, images)

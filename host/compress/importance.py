@@ -70,14 +70,14 @@ def scores(
     return found
 
 
-def l1(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
+def l1(_group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
     """Sum of absolute weights per filter (Li et al., ICLR 2017, arXiv 1608.08710), over all producers of the
     group.
     """
     return _weight_norm(cuts, context.module, 1)
 
 
-def l2(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
+def l2(_group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
     """Euclidean norm per filter (He et al., IJCAI 2018, arXiv 1808.06866), over all producers of the group."""
     return _weight_norm(cuts, context.module, 2)
 
@@ -94,7 +94,7 @@ def bn_gamma(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
     return _average(terms) if terms else l2(group, cuts, context)
 
 
-def taylor(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
+def taylor(group: str, _cuts: Sequence[Cut], context: Context) -> Tensor:
     """First-order change of the loss when the channel goes (Molchanov et al., CVPR 2019, arXiv 1906.10771).
 
     The sum of weight x gradient over all weights that read the channel, which is what setting them to zero
@@ -149,7 +149,7 @@ def _first_order(network: PrunableNetwork, module: nn.Module, batches: Batches, 
     }
     for parameter in probe.parameters():
         parameter.requires_grad_(False)
-    weights: list[nn.Parameter] = []
+    weights: list[Tensor] = []
     for layer in consumers.values():
         assert isinstance(layer, (nn.Conv2d, nn.Linear))
         layer.weight.requires_grad_(True)

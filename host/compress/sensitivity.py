@@ -56,7 +56,7 @@ def calibration_batches(
     chosen = split.take(order)
     images = torch.from_numpy(np.ascontiguousarray(chosen.images))
     labels = torch.from_numpy(np.ascontiguousarray(chosen.labels))
-    return tuple(zip(images.split(batch_size), labels.split(batch_size), strict=True))
+    return tuple(zip(torch.split(images, batch_size), torch.split(labels, batch_size), strict=True))
 
 
 def measure_losses(

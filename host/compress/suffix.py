@@ -32,7 +32,8 @@ class SuffixRunner:
 
     def __init__(self, module: nn.Module, example: Tensor) -> None:
         """`example` (N, C, H, W) is run once to learn the order of execution."""
-        self.module = copy.deepcopy(module).cpu().eval().to(memory_format=torch.channels_last)
+        self.module = copy.deepcopy(module).cpu().eval()
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self._norms = [
             layer for layer in self.module.modules() if isinstance(layer, BatchNorm) and layer.track_running_stats
         ]
@@ -172,7 +173,7 @@ class SuffixRunner:
                 self._into[name] = output.clone()
             return output
 
-        layer.forward = replayed  # type: ignore[method-assign]
+        layer.forward = replayed
 
 
 @contextmanager

@@ -1,0 +1,120 @@
+import pytest
+import torch
+from small_nets import ChannelMean, ConcatFlatten, GroupedNet, TinyMobile, Untraceable, randomised
+from torch import nn
+
+from host.compress.groups import ModelNotPrunable, analyse
+from host.search.network import LayerKind, Part
+from host.zoo.cifar_resnet import CifarResNet
+from host.zoo.mobilenet_v2 import MobileNetV2
+
+EXAMPLE = torch.zeros(1, 3, 8, 8)
+
+
+def layer_of(network, name):
+    return next(layer for layer in network.network.layers if layer.name == name)
+
+
+def test_residual_and_depthwise_layers_share_a_group():
+    network = analyse(TinyMobile(), EXAMPLE)
+    groups = {group.name: group for group in network.network.groups}
+    assert set(groups) == {"stem", "block1.expand", "block2.expand"}
+    assert groups["stem"].layers == ("stem", "block1.project", "block2.project")
+    assert groups["block1.expand"].layers == ("block1.expand", "block1.depthwise")
+    assert [alone.layer for alone in network.network.left_alone] == ["head"]
+    assert "output" in network.network.left_alone[0].reason
+    depthwise = layer_of(network, "block1.depthwise")
+    assert depthwise.kind is LayerKind.DEPTHWISE
+    assert (depthwise.kernel, depthwise.input_pixels, depthwise.groups) == (9, 64, 24)
+    assert depthwise.inputs == (Part(group="block1.expand"),)
+    assert depthwise.output_group == "block1.expand"
+
+
+def test_layers_come_in_the_order_of_execution():
+    names = [layer.name for layer in analyse(TinyMobile(), EXAMPLE).network.layers]
+    assert names == [
+        "stem", "block1.expand", "block1.depthwise", "block1.project",
+        "block2.expand", "block2.depthwise", "block2.project", "head",
+    ]  # fmt: skip
+
+
+def test_concatenation_gives_parts_and_flatten_gives_features():
+    network = analyse(ConcatFlatten(), EXAMPLE)
+    assert {group.name for group in network.network.groups} == {"left", "right", "merge", "hidden"}
+    assert set(layer_of(network, "merge").inputs) == {Part(group="left"), Part(group="right")}
+    assert layer_of(network, "merge").input_fixed == 0
+    assert layer_of(network, "hidden").inputs == (Part(group="merge", features=16),)
+    assert layer_of(network, "left").input_fixed == 3
+
+
+def test_grouped_convolutions_set_a_multiple():
+    network = analyse(GroupedNet(), EXAMPLE)
+    multiples = {group.name: group.multiple for group in network.network.groups}
+    assert multiples == {"stem": 2, "grouped": 2, "mix": 1}
+    assert layer_of(network, "grouped").kind is LayerKind.GROUPED
+
+
+def test_residual_streams_with_zero_padding_are_left_alone():
+    network = analyse(CifarResNet(depth=20), torch.zeros(1, 3, 32, 32))
+    expected = {f"layer{stage}.{block}.conv1" for stage in (1, 2, 3) for block in (0, 1, 2)}
+    assert {group.name for group in network.network.groups} == expected
+    reasons = {alone.layer: alone.reason for alone in network.network.left_alone}
+    streams = {"conv1"} | {f"layer{stage}.{block}.conv2" for stage in (1, 2, 3) for block in (0, 1, 2)}
+    assert set(reasons) == streams | {"linear"}
+    assert "zero-padded shortcut" in reasons["layer2.0.conv2"]
+
+
+def test_zoo_macs_agree_with_a_count_by_hooks():
+    from host.compress.counting import count_macs
+
+    for module, shape in (
+        (CifarResNet(depth=20), (3, 32, 32)),
+        (MobileNetV2(width=0.5, input_size=32, in_channels=1, num_classes=10), (1, 32, 32)),
+    ):
+        network = analyse(module, torch.zeros(1, *shape)).network
+        assert network.macs(network.full_plan().kept) == count_macs(module, shape)
+
+
+def test_channels_that_interact_outside_of_layers_are_left_alone():
+    network = analyse(ChannelMean(), EXAMPLE)
+    assert [group.name for group in network.network.groups] == ["inner"]
+    reasons = {alone.layer: alone.reason for alone in network.network.left_alone}
+    assert "off by" in reasons["stem"]
+
+
+def test_a_layer_called_twice_is_left_alone():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 1)
+            self.loop = nn.Conv2d(8, 8, 1)
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x):
+            return self.head(self.loop(self.loop(self.stem(x))).mean((2, 3)))
+
+    network = analyse(Twice(), EXAMPLE)
+    assert not network.network.groups
+    assert any("2 times" in alone.reason for alone in network.network.left_alone)
+
+
+def test_the_module_is_not_changed():
+    module = randomised(TinyMobile()).train()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    analyse(module, EXAMPLE)
+    assert module.training
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "words"),
+    [
+        (Untraceable(), EXAMPLE, "Untraceable cannot be traced"),
+        (TinyMobile(), torch.zeros(1, 1, 8, 8), "TinyMobile does not run on images"),
+        (nn.Flatten(), EXAMPLE, "Flatten runs no nn.Conv2d"),
+        (TinyMobile(), torch.zeros(3, 8, 8), "must be images"),
+    ],
+)
+def test_what_cannot_be_analysed_is_named(module, example, words):
+    with pytest.raises(ModelNotPrunable, match=words):
+        analyse(module, example)
