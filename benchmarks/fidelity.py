@@ -63,7 +63,7 @@ def cases(folder: Path, *, quick: bool) -> list[Case]:
 
 def measure(quick: bool) -> list[Row]:
     """Compare on every model; a runtime that is not installed is left out, with a row that says so."""
-    rounds = 2 if quick else 30
+    rounds = 2 if quick else 24  # the balanced orders repeat after six rounds
     with (
         tempfile.TemporaryDirectory(prefix="boardfit-bench-") as name,
         serving(Path(name) / "store") as agent,

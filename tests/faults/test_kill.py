@@ -10,13 +10,19 @@ import hashlib
 import random
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import misbehaving_runtime
 import pytest
-from marked_processes import MarkedProcess, assert_gone, marked
+from marked_processes import LINE_S, MarkedProcess, assert_gone, end_all, marked
 
+from device_agent.contract.errors import DeviceBusy, DeviceUnreachable
+from device_agent.contract.measurement import MeasureEvent, Phase, Progress
+from device_agent.contract.settings import MeasureRequest, Settings, Stopping
 from host.fleet.client import AgentClient
 from host.results.store import ResultStore
 
@@ -25,6 +31,19 @@ TINY = Path(__file__).parents[1] / "fixtures/models/tiny.onnx"
 #: Step of endless_host -> about how long it takes, in seconds.
 STEPS = {"pushing": 0.2, "measuring": 0.8, "storing": 0.02}
 KILLS = 5
+SHORT = Stopping(warmup_runs=1, warmup_time_s=0, min_runs=5, min_time_s=0, max_time_s=1, precision=None)
+# A host that waits for a run which takes an hour.
+SLEEPING_HOST = """
+import sys
+from pathlib import Path
+from device_agent.contract.measurement import Phase
+from device_agent.contract.settings import MeasureRequest, Settings
+from host.fleet.client import AgentClient
+with AgentClient(sys.argv[1]) as client:
+    sha256 = client.push(Path(sys.argv[2])).artifact.sha256
+    note = lambda event: print("begun", flush=True) if getattr(event, "phase", None) is Phase.LOADING else None
+    client.measure(MeasureRequest(artifacts=(sha256,), settings=Settings(runtime="sleeper")), on_event=note)
+"""
 
 
 class Bench:
@@ -35,6 +54,7 @@ class Bench:
         self.history = f"sqlite:///{root / 'history.sqlite'}"
         self.environment = {f"XDG_{kind}_HOME": str(root / kind) for kind in ("CONFIG", "DATA", "CACHE", "STATE")}
         self.environment["TMPDIR"] = str(root / "tmp")
+        self.environment.update(misbehaving_runtime.ENVIRONMENT)
         self.processes: list[MarkedProcess] = []
         self.hosts: list[MarkedProcess] = []
         (root / "tmp").mkdir()
@@ -52,6 +72,10 @@ class Bench:
         agent = self.start("-m", "device_agent", "serve", *where)
         agent.wait_for("listening on ")
         return agent
+
+    def address_of(self, agent: MarkedProcess) -> str:
+        """Return where an agent listens."""
+        return agent.lines[0].removeprefix("listening on ")
 
     def start_host(self, device: str, seed: int) -> MarkedProcess:
         """Start the endless host on a device."""
@@ -88,7 +112,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         if process.process.poll() is None:
             process.kill()
     for process in made.processes:
-        assert_gone(process.mark)
+        end_all(process.mark)  # what a failed test has found
 
 
 def moment(generator: random.Random) -> tuple[str, float]:
@@ -171,3 +195,51 @@ def test_kill_host_bench(bench: Bench, seed: int) -> None:
         for host in told:
             [number] = re.findall(r'"measurement_id": (\d+)', "\n".join(host.lines))
             assert history.get_measurement(int(number)).measurement.latencies_ns()
+
+
+def sleeping_run(client: AgentClient, *, begun: threading.Event) -> None:
+    """Measure with a runtime whose first run takes an hour; `begun` is set when the model is being loaded."""
+    sha256 = client.push(TINY).artifact.sha256
+
+    def note(event: MeasureEvent) -> None:
+        if isinstance(event, Progress) and event.phase is Phase.LOADING:
+            begun.set()
+
+    request = MeasureRequest(artifacts=(sha256,), settings=Settings(runtime="sleeper"), stopping=SHORT)
+    client.measure(request, on_event=note)
+
+
+def test_a_worker_in_an_endless_run_ends_with_its_agent(bench: Bench) -> None:
+    agent = bench.start_agent(0)
+    begun = threading.Event()
+    with AgentClient(bench.address_of(agent)) as client, ThreadPoolExecutor(1) as pool:
+        job = pool.submit(sleeping_run, client, begun=begun)
+        assert begun.wait(LINE_S)
+        time.sleep(0.3)  # from loading to the run
+        assert len(marked(agent.mark)) == 2  # the agent and its worker
+        agent.kill()
+        assert_gone(agent.mark)
+        with pytest.raises(DeviceUnreachable):
+            job.result(LINE_S)
+
+
+def test_an_endless_run_of_a_killed_host_ends_and_the_device_is_free(bench: Bench) -> None:
+    agent = bench.start_agent(0)
+    host = bench.start("-c", SLEEPING_HOST, bench.address_of(agent), str(TINY))
+    host.wait_for("begun")
+    with AgentClient(bench.address_of(agent)) as client:
+        sha256 = client.push(TINY).artifact.sha256
+        request = MeasureRequest(artifacts=(sha256,), settings=Settings(threads=1), stopping=SHORT)
+        with pytest.raises(DeviceBusy):
+            client.measure(request)
+        host.kill()
+        end = time.monotonic() + LINE_S
+        while True:
+            try:
+                measurement = client.measure(request)
+                break
+            except DeviceBusy:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+    assert len(measurement.latencies_ns()) >= SHORT.min_runs
+    assert len(marked(agent.mark)) == 1

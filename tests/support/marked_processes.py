@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -36,6 +38,13 @@ def assert_gone(mark: str) -> None:
     while left := marked(mark):
         assert time.monotonic() < end, f"left behind after {GONE_S:g} s: {left}"
         time.sleep(0.02)
+
+
+def end_all(mark: str) -> None:
+    """End every process with this mark by SIGKILL."""
+    for pid in marked(mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class MarkedProcess:
