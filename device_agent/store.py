@@ -18,7 +18,6 @@ import os
 import shutil
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -294,7 +293,7 @@ def device_id(root: Path) -> str:
     """Return the identity kept in the store under `root`, made at the first call. OSError by the disk."""
     path = root / "device-id"
     if not path.exists():
-        write_atomically(path, uuid.uuid4().hex.encode())
+        write_atomically(path, os.urandom(16).hex().encode())
     return path.read_text().strip()
 
 

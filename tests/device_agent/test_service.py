@@ -80,9 +80,7 @@ def test_inference_answers_every_batch(client: WireClient, tiny_onnx: Path) -> N
     [spec] = session.get_inputs()
     shape = [size if isinstance(size, int) else 1 for size in spec.shape]
     inputs = [np.random.default_rng(seed).standard_normal(shape, dtype=np.float32) for seed in range(3)]
-    batches = [
-        [Tensor(name=spec.name, dtype="float32", shape=tuple(shape), data=array.tobytes())] for array in inputs
-    ]
+    batches = [[Tensor(name=spec.name, dtype="float32", shape=tuple(shape), data=array.tobytes())] for array in inputs]
     header = InferHeader(sha256=artifact.sha256, settings=Settings(threads=1))
     answers = client.infer(header, batches)
     assert len(answers) == 3
@@ -211,9 +209,7 @@ class TestBadInput:
                 iter(
                     [
                         pb.UploadArtifactRequest(
-                            header=pb.UploadHeader(
-                                artifact=pb.Artifact(sha256=text, format=1, size_bytes=1, name="x")
-                            )
+                            header=pb.UploadHeader(artifact=pb.Artifact(sha256=text, format=1, size_bytes=1, name="x"))
                         )
                     ]
                 ),
