@@ -7,7 +7,9 @@ Threads of the intra-op pool spin for a while after a run (ONNX Runtime's defaul
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -73,20 +75,21 @@ class OnnxRuntime(Runtime):
         with path.open("rb") as file:
             if file.read(8)[4:] == b"TFL3":
                 raise ModelRejected("this is a TFLite file, not ONNX; measure it with runtime litert or tflite-runtime")
-        session_options = _session_options(module, options)
-        providers = [provider] if provider == CPU_PROVIDER else [provider, CPU_PROVIDER]
         try:
-            session = module.InferenceSession(str(path), session_options, providers=providers)
+            session = _session(module, path, provider, options)
         except Exception as error:
             raise _rejected(module, error) from error
-        return _Model(module, session, provider, options)
+        return _Model(module, session, path, provider, options)
 
 
 class _Model(LoadedModel):
-    def __init__(self, module: Any, session: Any, provider: str, options: LoadOptions) -> None:
+    def __init__(self, module: Any, session: Any, path: Path, provider: str, options: LoadOptions) -> None:
         self._module = module
         self._session = session
+        self._path = path
         self._asked = provider
+        self._options = options
+        self._inputs: dict[str, NDArray[np.generic]] = {}
         self._folder = options.profile_folder
         self._symbols = {node.name: tuple(node.shape) for node in session.get_inputs()}
         self._output_shapes = {node.name: tuple(node.shape) for node in session.get_outputs()}
@@ -98,10 +101,11 @@ class _Model(LoadedModel):
 
     def bind(self, arrays: Arrays) -> None:
         binding = self._session.io_binding()
+        self._inputs = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         sizes: dict[str, int] = {}
         try:
             for spec in self.inputs:
-                array = np.ascontiguousarray(arrays[spec.name])
+                array = self._inputs[spec.name]
                 binding.bind_cpu_input(spec.name, array)
                 for symbol, size in zip(self._symbols[spec.name], array.shape, strict=True):
                     if isinstance(symbol, str):
@@ -143,12 +147,7 @@ class _Model(LoadedModel):
         """The provider that holds most nodes; ONNX Runtime moves what a provider cannot do to the CPU without a word."""
         if list(self._session.get_providers()) == [CPU_PROVIDER]:
             return CPU_PROVIDER, 1.0
-        try:
-            counts = {
-                part.ep_name: len(part.get_nodes()) for part in self._session.get_provider_graph_assignment_info()
-            }
-        except Exception:  # before 1.24 there is no such call
-            return next(iter(self._session.get_providers())), None
+        counts = self._assigned() or self.profiled_providers()
         total = sum(counts.values())
         if not total:
             return CPU_PROVIDER, None
@@ -156,6 +155,22 @@ class _Model(LoadedModel):
             return self._asked, counts[self._asked] / total
         winner = max(counts, key=lambda name: counts[name])
         return winner, counts[winner] / total
+
+    def _assigned(self) -> dict[str, int] | None:
+        """Return nodes per provider as the session recorded them; None before ONNX Runtime 1.24, which has no such call."""
+        try:
+            parts = self._session.get_provider_graph_assignment_info()
+        except Exception:
+            return None
+        return {part.ep_name: len(part.get_nodes()) for part in parts}
+
+    def profiled_providers(self) -> dict[str, int]:
+        """Return nodes per provider from the trace of one run in a session of its own, with the inputs bound last."""
+        with tempfile.TemporaryDirectory() as folder:
+            options = replace(self._options, profile_folder=Path(folder))
+            session = _session(self._module, self._path, self._asked, options)
+            session.run(None, self._inputs)
+            return onnxruntime_profile.providers(Path(session.end_profiling()))
 
     def node_times(self, *, skip: int) -> tuple[NodeTime, ...] | None:
         if self._folder is None:
@@ -183,6 +198,11 @@ def _import() -> Any:
             f"onnxruntime is installed but fails to import: {shorten(error)}; reinstall it in the agent's environment"
         ) from error
     return onnxruntime
+
+
+def _session(module: Any, path: Path, provider: str, options: LoadOptions) -> Any:
+    providers = [provider] if provider == CPU_PROVIDER else [provider, CPU_PROVIDER]
+    return module.InferenceSession(str(path), _session_options(module, options), providers=providers)
 
 
 def _session_options(module: Any, options: LoadOptions) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,6 +41,15 @@ def read(path: Path, *, skip: int = 0) -> tuple[NodeTime, ...]:
         )
         for key, made in events.items()
     )
+
+
+def providers(path: Path) -> dict[str, int]:
+    """Return how many nodes each execution provider ran, from the trace of one run."""
+    counts: Counter[str] = Counter()
+    for event in json.loads(path.read_text()):
+        if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX):
+            counts[event["args"].get("provider", "")] += 1
+    return dict(counts)
 
 
 def _shapes(listed: Any) -> tuple[tuple[int, ...], ...]:

@@ -402,6 +402,15 @@ def test_a_provider_that_ran_nothing_is_reported_and_judged() -> None:
     assert "fell-back" in codes
 
 
+def test_the_trace_of_a_run_names_the_providers_too() -> None:
+    """Versions before 1.24 tell in no other way who ran a node."""
+    model = usable("onnxruntime").load(MODELS / "tiny.onnx", LoadOptions(threads=1))
+    model.bind({"x": example()})
+    counts = model.profiled_providers()  # type: ignore[attr-defined]
+    assert list(counts) == ["CPUExecutionProvider"]
+    assert counts["CPUExecutionProvider"] > 3
+
+
 def test_tflite_runs_xnnpack_unless_told_otherwise() -> None:
     for name in ("litert", "tflite-runtime"):
         runtime = registry.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -96,10 +97,11 @@ def test_worker_rss_of_this_process_grows_with_what_it_holds() -> None:
 
 
 def test_worker_rss_of_a_process_that_is_gone_is_silent() -> None:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    sensor = worker_rss(pid)
-    os.waitpid(pid, 0)
-    assert sensor.read(1) == ()
-    assert worker_rss(pid).read(1) == ()
+    child = subprocess.Popen(["sleep", "60"])
+    sensor = worker_rss(child.pid)
+    assert len(sensor.read(1)) == 1
+    child.kill()
+    child.wait()
+    assert sensor.read(2) == ()
+    assert worker_rss(child.pid).read(3) == ()
+    sensor.close()
