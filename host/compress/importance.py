@@ -107,7 +107,7 @@ def taylor(group: str, _cuts: Sequence[Cut], context: Context) -> Tensor:
 
 def random(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
     """Uniform numbers from the seed and the group's name: the yardstick that a criterion has to beat."""
-    generator = torch.Generator().manual_seed(context.seed * 2**32 + crc32(group.encode()))
+    generator = torch.Generator().manual_seed(crc32(f"{context.seed} {group}".encode()))
     return torch.rand(len(cuts[0].indices), generator=generator)
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -44,8 +45,7 @@ def profiled_nodes(path, shape, level, folder):
     session = session_of(path, level=level, profile=folder / "profile")
     for _ in range(2):
         session.run(None, {"input": np.zeros((1, *shape), np.float32)})
-    with open(session.end_profiling()) as file:
-        events = [event for event in json.load(file) if event["cat"] == "Node"]
+    events = [event for event in json.loads(Path(session.end_profiling()).read_text()) if event["cat"] == "Node"]
     durations = {}
     for event in events:
         if event["name"].endswith("_kernel_time"):
@@ -99,7 +99,7 @@ def test_layer_nodes_are_the_layers_in_the_order_of_execution(case):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_layer_gets_the_times_of_its_nodes(case, level, tmp_path):
-    module, shape, exported = case
+    _, shape, exported = case
     nodes = profiled_nodes(exported.path, shape, level, tmp_path)
     times, other_ns = assign_nodes(nodes, exported)
     assert list(dict.fromkeys(exported.layer_nodes.values())) == sorted(
@@ -152,7 +152,7 @@ def test_a_file_of_somebody_else_names_its_layers_after_its_nodes(case):
 
 
 class Broken(nn.Module):
-    """Runs, but no exporter knows an FFT's complex numbers followed by a sort in numpy."""
+    """Runs, but refuses to be traced by either exporter."""
 
     def __init__(self) -> None:
         super().__init__()
