@@ -66,3 +66,8 @@ def lock_folder(folder: Path) -> TextIOWrapper:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def megabytes(count: int) -> str:
+    """Return a number of bytes for people, in units of 10**6."""
+    return f"{count / 1e6:.1f} MB"

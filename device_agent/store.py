@@ -33,7 +33,7 @@ from device_agent.contract.errors import (
     UploadConflict,
 )
 from device_agent.contract.transfer import HeldBytes, UploadHeader
-from device_agent.durable import lock_folder, make_folder, size_of, sync_folder, write_atomically
+from device_agent.durable import lock_folder, make_folder, megabytes, size_of, sync_folder, write_atomically
 from device_agent.upload import Upload
 
 MAX_NAME = 200
@@ -295,8 +295,3 @@ def device_id(root: Path) -> str:
     if not path.exists():
         write_atomically(path, os.urandom(16).hex().encode())
     return path.read_text().strip()
-
-
-def megabytes(count: int) -> str:
-    """Return a number of bytes for people, in units of 10**6."""
-    return f"{count / 1e6:.1f} MB"

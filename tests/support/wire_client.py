@@ -72,9 +72,7 @@ class WireClient:
     def delete(self, sha256: str, token: str | None = None) -> None:
         self.call("DeleteArtifact", codec.delete_request_to_pb(sha256, token))
 
-    def upload(
-        self, artifact: Artifact, data: bytes, *, offset: int = 0, token: str | None = None
-    ) -> Artifact:
+    def upload(self, artifact: Artifact, data: bytes, *, offset: int = 0, token: str | None = None) -> Artifact:
         """Send `data` from its beginning as the bytes of `artifact` from `offset` on."""
 
         def parts() -> Iterator[Any]:
@@ -134,9 +132,7 @@ class WireClient:
             yield from map(codec.infer_inputs_to_pb, batches)
 
         try:
-            return [
-                codec.infer_outputs_from_pb(message) for message in self.stub.Infer(parts(), timeout=TIMEOUT_S)
-            ]
+            return [codec.infer_outputs_from_pb(message) for message in self.stub.Infer(parts(), timeout=TIMEOUT_S)]
         except grpc.RpcError as error:
             raise error_of(error) from error
 
