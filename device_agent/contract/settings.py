@@ -24,9 +24,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise InvalidRequest(f"threads={self.threads} is not in 1..1024")
-        if self.cpus is not None and (
-            not self.cpus or min(self.cpus) < 0 or len(set(self.cpus)) != len(self.cpus)
-        ):
+        if self.cpus is not None and (not self.cpus or min(self.cpus) < 0 or len(set(self.cpus)) != len(self.cpus)):
             raise InvalidRequest(f"cpus={self.cpus} is not a list of different processor numbers")
 
 
@@ -48,9 +46,7 @@ class Stopping:
 
     def __post_init__(self) -> None:
         if self.warmup_runs < 1 or self.min_runs < 1:
-            raise InvalidRequest(
-                f"warmup_runs={self.warmup_runs} and min_runs={self.min_runs} must be at least 1"
-            )
+            raise InvalidRequest(f"warmup_runs={self.warmup_runs} and min_runs={self.min_runs} must be at least 1")
         if not 0 <= self.warmup_time_s <= 3600 or not 0 <= self.min_time_s <= self.max_time_s <= 86400:
             raise InvalidRequest(
                 f"times must satisfy 0 <= min_time_s ({self.min_time_s}) <= max_time_s ({self.max_time_s}) <= 86400"

@@ -1,45 +1,32 @@
-"""The supervisor's side of the worker process. Imports neither numpy nor a runtime.
-
-A worker gets one job, is watched for memory and time, and is killed and reaped however the caller leaves.
-"""
+"""What the supervisor asks of workers: measure, infer, probe. Imports neither numpy nor a runtime."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
-import json
-import os
-import shutil
-import signal
-import sys
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
 from device_agent.contract.device import RuntimeInfo
-from device_agent.contract.errors import (
-    BoardfitError,
-    InvalidRequest,
-    WorkerCrashed,
-    WorkerOutOfMemory,
-    WorkerTimedOut,
-    error_from,
-)
+from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.measurement import Phase, Progress, RunBatch
 from device_agent.contract.settings import MeasureRequest, Settings
-from device_agent.sensors.worker_rss import ResidentMemory
 from device_agent.worker import frames, result
 from device_agent.worker.result import WorkerResult
+from device_agent.worker.supervise import Worker, WorkerLimits, clear_stale_folders, start_worker
 
-_FOLDER_PREFIX = "boardfit-worker-"
-_TAIL_BYTES = 8192
-#: While a model is loaded memory grows fast; later a slower look is enough, and disturbs the runs less.
-_LOADING_POLL_S = 0.02
-_RUNNING_POLL_S = 0.1
+__all__ = [
+    "ArtifactFile",
+    "InferSession",
+    "WorkerLimits",
+    "clear_stale_folders",
+    "open_infer",
+    "probe_runtimes",
+    "run_measure",
+]
+
 _PROBE_DEADLINE_S = 120.0
 
 
@@ -49,14 +36,6 @@ class ArtifactFile:
 
     path: Path
     artifact: Artifact
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerLimits:
-    """Wall time of the whole job (of loading and of each run, for infer) and resident bytes; None sets no limit."""
-
-    deadline_s: float | None = None
-    memory_bytes: int | None = None
 
 
 async def run_measure(
@@ -74,7 +53,7 @@ async def run_measure(
     if tuple(file.artifact.sha256 for file in artifacts) != request.artifacts:
         raise InvalidRequest("the artifact files are not those of the request, in its order")
     job = {"type": "measure", "request": dataclasses.asdict(request), "files": _files(artifacts)}
-    async with _worker(job, [file.artifact.name for file in artifacts], limits) as worker:
+    async with start_worker(job, [file.artifact.name for file in artifacts], limits) as worker:
         on_pid(worker.pid)
         worker.set_deadline(limits.deadline_s)
         yield Progress(phase=Phase.STARTING, fraction=0.0, runs=0)
@@ -95,7 +74,7 @@ async def run_measure(
 class InferSession:
     """A loaded model that answers. One call at a time."""
 
-    def __init__(self, worker: _Worker, limits: WorkerLimits) -> None:
+    def __init__(self, worker: Worker, limits: WorkerLimits) -> None:
         self._worker = worker
         self._limits = limits
 
@@ -114,7 +93,7 @@ async def open_infer(
 ) -> AsyncIterator[InferSession]:
     """Load a model in a worker of its own and yield a session; leaving the block ends the worker."""
     job = {"type": "infer", "settings": dataclasses.asdict(settings), "files": _files([artifact])}
-    async with _worker(job, [artifact.artifact.name], limits) as worker:
+    async with start_worker(job, [artifact.artifact.name], limits) as worker:
         worker.set_deadline(limits.deadline_s)
         await worker.receive()
         worker.set_deadline(None)
@@ -124,7 +103,7 @@ async def open_infer(
 
 async def probe_runtimes() -> tuple[RuntimeInfo, ...]:
     """Ask a child process what is installed, so that this process never imports a runtime."""
-    async with _worker({"type": "probe"}, [], WorkerLimits()) as worker:
+    async with start_worker({"type": "probe"}, [], WorkerLimits()) as worker:
         worker.set_deadline(_PROBE_DEADLINE_S)
         header, _ = await worker.receive()
     return tuple(
@@ -139,207 +118,5 @@ async def probe_runtimes() -> tuple[RuntimeInfo, ...]:
     )
 
 
-def clear_stale_folders() -> None:
-    """Remove folders that workers of dead agents left in the temporary folder. Call at the agent's start."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*-*"):
-        owner = folder.name[len(_FOLDER_PREFIX) :].partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def _files(artifacts: Sequence[ArtifactFile]) -> list[list[str]]:
     return [[str(file.path.resolve()), file.artifact.sha256, file.artifact.name] for file in artifacts]
-
-
-class _Worker:
-    """A running worker process: its pipes, the last of its stderr, and the reason why it was killed."""
-
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        events: asyncio.StreamReader,
-        jobs: asyncio.StreamWriter,
-        names: Sequence[str],
-        limits: WorkerLimits,
-    ) -> None:
-        self._process = process
-        self._events = events
-        self._jobs = jobs
-        self._limits = limits
-        self._deadline: asyncio.TimerHandle | None = None
-        self._failure: BoardfitError | None = None
-        self._tail = bytearray()
-        self.reading_stderr: asyncio.Task[None] | None = None
-        self.loading = True
-        self.who = f"the worker of model {', '.join(map(repr, names))}" if names else "the worker that probes runtimes"
-        self.pid = process.pid
-
-    def set_deadline(self, seconds: float | None) -> None:
-        """Kill the worker after this many seconds unless called again; None disarms."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        if seconds is not None:
-            error = WorkerTimedOut(
-                f"{self.who} did not finish within its deadline of {seconds:g} s and was killed;"
-                " raise the deadline or ask for fewer runs"
-            )
-            self._deadline = asyncio.get_running_loop().call_later(seconds, self._fail, error)
-
-    def _fail(self, error: BoardfitError) -> None:
-        self._failure = self._failure or error
-        self.kill()
-
-    def kill(self) -> None:
-        """Kill the worker's whole process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-
-    async def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
-        """Send a frame; a worker that is gone is noticed by the next `receive`."""
-        with contextlib.suppress(ConnectionError):
-            self._jobs.write(frames.encode(header, payload))
-            await self._jobs.drain()
-
-    async def receive(self) -> tuple[dict[str, Any], bytes]:
-        """Return the next frame. Raises what the worker reported or the reason of its death."""
-        try:
-            header_bytes, payload_bytes = frames.lengths(await self._events.readexactly(frames.PREFIX.size))
-            header = json.loads(await self._events.readexactly(header_bytes))
-            payload = await self._events.readexactly(payload_bytes)
-        except asyncio.IncompleteReadError:
-            raise await self._death() from None
-        if header["type"] == "error":
-            raise error_from("INTERNAL", header["code"], header["message"])
-        return header, payload
-
-    async def _death(self) -> BoardfitError:
-        """Return why the worker is gone."""
-        self.kill()
-        status = await self._process.wait()
-        if self._failure is not None:
-            return self._failure
-        if self.reading_stderr is not None:
-            await asyncio.wait([self.reading_stderr], timeout=1.0)
-        words = " ".join(self._tail.decode(errors="replace").split())[-400:]
-        said = f"; its last words: {words}" if words else ""
-        if status == -signal.SIGKILL:
-            return WorkerOutOfMemory(
-                f"{self.who} was killed (SIGKILL), most likely by the kernel for lack of memory; free memory on the device"
-                f" or use a smaller model{said}"
-            )
-        if "bad_alloc" in words or "MemoryError" in words:
-            limit = self._limits.memory_bytes
-            bound = "" if limit is None else f" with a limit of {limit / 2**20:.0f} MiB"
-            return WorkerOutOfMemory(
-                f"{self.who} ran out of memory{bound}; raise the limit or use a smaller model{said}"
-            )
-        if status < 0:
-            cause = f"crashed with signal {signal.Signals(-status).name} in the runtime"
-        else:
-            cause = f"exited with status {status} before it was done"
-        return WorkerCrashed(f"{self.who} {cause}; try another runtime or version, or export the model again{said}")
-
-    async def watch_memory(self) -> None:
-        """Kill the worker when its resident memory passes the limit."""
-        limit = self._limits.memory_bytes
-        if limit is None:
-            return
-        with ResidentMemory(self.pid) as memory:
-            while (used := memory.read()) is not None:
-                if used > limit:
-                    self._fail(
-                        WorkerOutOfMemory(
-                            f"{self.who} used {used / 2**20:.0f} MiB, over its limit of {limit / 2**20:.0f} MiB, and was"
-                            " killed; raise the limit or use a smaller model"
-                        )
-                    )
-                    return
-                await asyncio.sleep(_LOADING_POLL_S if self.loading else _RUNNING_POLL_S)
-
-    async def keep_tail(self) -> None:
-        """Read stderr to its end, so that the worker never blocks on it, and keep the last of it."""
-        assert self._process.stderr is not None
-        while chunk := await self._process.stderr.read(4096):
-            self._tail += chunk
-            del self._tail[:-_TAIL_BYTES]
-
-
-@contextlib.asynccontextmanager
-async def _worker(job: dict[str, Any], names: Sequence[str], limits: WorkerLimits) -> AsyncIterator[_Worker]:
-    """Start a worker on a job; kill and reap it, and remove its folder, at the end of the block."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
-    tasks: list[asyncio.Task[None]] = []
-    closers: list[Callable[[], Any]] = []
-    worker: _Worker | None = None
-    try:
-        worker = await _start(names, limits, folder, closers)
-        worker.reading_stderr = asyncio.create_task(worker.keep_tail())
-        tasks = [worker.reading_stderr, asyncio.create_task(worker.watch_memory())]
-        await worker.send({**job, "memory_bytes": limits.memory_bytes, "folder": str(folder)})
-        yield worker
-    finally:
-        if worker is not None:
-            worker.set_deadline(None)
-            worker.kill()
-            await _finish(worker, tasks)
-        for close in closers:
-            close()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-async def _finish(worker: _Worker, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Reap the killed worker, even if the caller is cancelled once more while we wait."""
-    for task in tasks:
-        task.cancel()
-    reaping: Awaitable[Any] = asyncio.ensure_future(worker._process.wait())
-    while True:
-        try:
-            await asyncio.shield(reaping)
-            break
-        except asyncio.CancelledError:
-            continue
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _start(names: Sequence[str], limits: WorkerLimits, folder: Path, closers: list[Callable[[], Any]]) -> _Worker:
-    jobs_read, jobs_write = os.pipe()
-    events_read, events_write = os.pipe()
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "device_agent.worker",
-            str(jobs_read),
-            str(events_write),
-            str(os.getpid()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            pass_fds=(jobs_read, events_write),
-            start_new_session=True,
-            cwd=folder,
-            # The worker finds the same modules as the agent, wherever it was started from.
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
-                "TMPDIR": str(folder),
-            },
-        )
-    except BaseException:
-        os.close(jobs_write)
-        os.close(events_read)
-        raise
-    finally:
-        os.close(jobs_read)
-        os.close(events_write)
-    loop = asyncio.get_running_loop()
-    events = asyncio.StreamReader(limit=1 << 20)
-    protocol = asyncio.StreamReaderProtocol(events)
-    read_transport, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(events_read, "rb", 0))
-    closers.append(read_transport.close)
-    write_transport, flow = await loop.connect_write_pipe(
-        asyncio.streams.FlowControlMixin, os.fdopen(jobs_write, "wb", 0)
-    )
-    closers.append(lambda: None if write_transport.is_closing() else write_transport.abort())
-    return _Worker(process, events, asyncio.StreamWriter(write_transport, flow, None, loop), names, limits)
