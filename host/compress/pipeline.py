@@ -12,18 +12,18 @@ import torch
 from torch import nn
 
 from device_agent.contract.errors import InvalidRequest, StableError
-from host.compress.counting import count_macs, count_parameters
 from host.compress.evaluation import evaluate
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
 from host.compress.options import WINDOW, CompressOptions
-from host.compress.record import header, latency_ns, measured, plan_of, side, unmet
+from host.compress.record import header, measured, plan_of, structure, tested, unmet
 from host.compress.rounds import Candidate, Chooser, Round, fine_tune
 from host.compress.session import Session, State
 from host.compress.subject import Subject
 from host.compress.surgery import save_compressed
 from host.compress.verify import OutputCheck, check_outputs
+from host.results.bench_document import statistics_ns
 from host.search.latency import LatencyModel
 from host.search.planner import Infeasible, round_budgets
 
@@ -71,7 +71,7 @@ def compress(
         candidate = _best(Chooser(session, state, wanted, model, widths).candidates(_methods(options)), wanted)
         return {
             **header(session),
-            "baseline": baseline,
+            "baseline": {**baseline, **structure(session.original, subject.model.input_shape, session.baseline.path)},
             **_planned(session, target, candidate),
             "met": None,
             "result": None,
@@ -156,8 +156,8 @@ def _compare(session: Session, state: State, key: str) -> tuple[ExportedModel, d
         return {
             "latency_ratio": found.ratio.ratio,
             "latency_ratio_interval": None if found.ratio.low is None else [found.ratio.low, found.ratio.high],
-            "baseline_latency_ns": latency_ns(found.measurement.latencies_ns(0)),
-            "latency_ns": latency_ns(found.measurement.latencies_ns(1)),
+            "baseline_latency_ns": statistics_ns(found.measurement.latencies_ns(0)),
+            "latency_ns": statistics_ns(found.measurement.latencies_ns(1)),
             "peak_memory_bytes": alone["peak_memory_bytes"],
             "verdict": alone["verdict"],
             "check": dataclasses.asdict(check),
@@ -207,29 +207,25 @@ def _finish(
     """Touch the test images for the first and only time, write checkpoint and record, and return the record."""
     session.observer.stage("evaluating on the test images")
     shape, test = session.subject.model.input_shape, session.subject.data.test
-    sides = {}
-    for name, module, exported, latency, memory in (
-        (
-            "baseline",
-            session.original,
-            session.baseline,
-            comparison["baseline_latency_ns"],
-            baseline["peak_memory_bytes"],
-        ),
-        ("result", candidate.state.module, final, comparison["latency_ns"], comparison["peak_memory_bytes"]),
-    ):
-        sides[name] = side(
-            evaluate(module, test.images, test.labels),
-            latency,
-            count_macs(module, shape),
-            count_parameters(module),
-            exported.path,
-            memory,
+    sides = {
+        name: {
+            **tested(evaluate(module, test.images, test.labels)),
+            **structure(module, shape, exported.path),
+            **{key: value for key, value in found.items() if key in ("latency_ns", "peak_memory_bytes", "verdict")},
+        }
+        for name, module, exported, found in (
+            (
+                "baseline",
+                session.original,
+                session.baseline,
+                {**baseline, "latency_ns": comparison["baseline_latency_ns"]},
+            ),
+            ("result", candidate.state.module, final, comparison),
         )
+    }
     ratio = comparison["latency_ratio"]
     sides["result"]["latency_ratio"] = ratio
     sides["result"]["latency_ratio_interval"] = comparison["latency_ratio_interval"]
-    sides["baseline"]["verdict"], sides["result"]["verdict"] = baseline["verdict"], comparison["verdict"]
     problems = unmet(session, sides, ratio, target, candidate.found.reason)
     checkpoint = session.out / "model.pt"
     record = {

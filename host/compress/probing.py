@@ -26,8 +26,8 @@ def find_granularity(
 ) -> Granularity:
     """Return which multiples the device runs fast, for the kinds of layers whose widths can change in `network`.
 
-    Answers are kept in the store under `environment` (board, runtime, version, threads, governor, precision), and what was decided
-    is not asked again. About five seconds of device time for each kind and role, four times as much where noise forbids a decision.
+    Answers are kept in the store under `environment` (board, runtime, version, threads, governor, precision); what was decided
+    is not asked again. Takes about five seconds of device time per kind and role, five times that where noise forbids a decision.
     """
     key, store = json.dumps(environment, sort_keys=True), measuring.store
     steps: dict[tuple[LayerKind, Role], Step] = {}

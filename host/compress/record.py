@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from device_agent.contract.measurement import Measurement
-from device_agent.contract.statistics import percentile
+from host.compress.counting import count_macs, count_parameters
+from host.results.bench_document import statistics_ns
+from host.results.records import to_json
 
 if TYPE_CHECKING:
     from host.compress.evaluation import Evaluation
@@ -17,50 +20,28 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-def latency_ns(latencies: Sequence[int]) -> dict[str, float]:
-    """Return p50, p90, p99, min and mean of timed latencies in nanoseconds."""
-    return {
-        "p50": percentile(latencies, 50),
-        "p90": percentile(latencies, 90),
-        "p99": percentile(latencies, 99),
-        "min": float(min(latencies)),
-        "mean": sum(latencies) / len(latencies),
-    }
-
-
 def measured(measurement: Measurement) -> dict[str, Any]:
     """Return what a record keeps of a measurement of one artifact."""
     result = measurement.result.artifacts[0]
     return {
-        "latency_ns": latency_ns(measurement.latencies_ns()),
+        "latency_ns": statistics_ns(measurement.latencies_ns()),
         "peak_memory_bytes": result.peak_memory_bytes,
-        "verdict": [
-            {
-                "code": each.code.value,
-                "value": each.value,
-                "unit": each.unit,
-                "threshold": each.threshold,
-                "hint": each.hint,
-            }
-            for each in result.verdicts
-        ],
+        "verdict": to_json(result.verdicts),
     }
 
 
-def side(
-    evaluation: Evaluation, latency: dict[str, float], macs: int, parameters: int, file: Path, memory: int | None
-) -> dict[str, Any]:
-    """Return one side, `baseline` or `result`: accuracy on the test split, latency, MACs, parameters, sizes in bytes."""
+def structure(module: nn.Module, input_shape: tuple[int, int, int], file: Path) -> dict[str, int]:
+    """Return what is counted and not measured: MACs and parameters of the module, and the file's size in bytes."""
     return {
-        "accuracy": evaluation.accuracy,
-        "correct": evaluation.correct,
-        "test_images": evaluation.count,
-        "latency_ns": latency,
-        "macs": macs,
-        "parameters": parameters,
+        "macs": count_macs(module, input_shape),
+        "parameters": count_parameters(module),
         "size_bytes": file.stat().st_size,
-        "peak_memory_bytes": memory,
     }
+
+
+def tested(evaluation: Evaluation) -> dict[str, float | int]:
+    """Return the accuracy on the test split, with the counts behind it."""
+    return {"accuracy": evaluation.accuracy, "correct": evaluation.correct, "test_images": evaluation.count}
 
 
 def header(session: Session) -> dict[str, Any]:
@@ -77,6 +58,8 @@ def header(session: Session) -> dict[str, Any]:
             "profile": info.profile,
             "board": info.board,
             "cpu": info.cpu,
+            "cores": info.cores,
+            "governor": info.governor,
         },
         "runtime": {"name": runtime.name, "version": runtime.version, "provider": settings.provider},
         "threads": settings.threads,

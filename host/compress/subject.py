@@ -9,6 +9,7 @@ from host.compress.options import CompressOptions
 from host.datasets.dataset import Dataset3, check_fits
 from host.datasets.loading import load_data
 from host.user_code import is_factory
+from host.zoo.checkpoint import load_checkpoint
 from host.zoo.registry import ModelError, ZooModel, entry, find_checkpoint, load_model
 
 _FILES = (".onnx", ".tflite", ".pt2")
@@ -33,11 +34,13 @@ def load_subject(options: CompressOptions) -> Subject:
             "Give a zoo name or package.module:factory (files can be measured with: host bench)"
         )
     factory = is_factory(options.model)
+    given = None if options.checkpoint is None else Path(options.checkpoint)
     size = None if factory else entry(options.model).input_size
-    data = load_data(options.data, input_size=size, seed=options.seed)
-    checkpoint = (
-        Path(options.checkpoint) if options.checkpoint is not None else find_checkpoint(options.model, data.name)
-    )
+    if given is not None:
+        size = load_checkpoint(given).arguments.get("input_size", size)
+    # The data's own seed stays: another split would validate on images that the weights were trained on.
+    data = load_data(options.data, input_size=size)
+    checkpoint = given or find_checkpoint(options.model, data.name)
     if checkpoint is None and not factory:
         raise ModelError(
             f"there are no trained weights of {options.model} for data {data.name!r} in the package. Train some with: "
@@ -45,13 +48,9 @@ def load_subject(options: CompressOptions) -> Subject:
         )
     channels, height, _ = data.input_shape
     model = load_model(
-        options.model,
-        num_classes=data.num_classes,
-        in_channels=channels,
-        input_size=height,
-        checkpoint=checkpoint,
+        options.model, num_classes=data.num_classes, in_channels=channels, input_size=height, checkpoint=checkpoint
     )
     if model.preprocess is not None and model.preprocess != data.normalisation:
-        data = load_data(options.data, input_size=size, normalisation=model.preprocess, seed=options.seed)
+        data = load_data(options.data, input_size=size, normalisation=model.preprocess)
     check_fits(data, model.input_shape, model.num_classes, model=options.model)
     return Subject(model=model, data=data)

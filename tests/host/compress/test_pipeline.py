@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import onnxruntime
 import pytest
@@ -25,6 +26,7 @@ from host.search.planner import Infeasible
 from host.zoo.registry import ZooModel
 
 SHAPE = (1, 16, 16)
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs/schemas/compress.schema.json").read_text())
 
 
 def net() -> nn.Module:
@@ -110,6 +112,7 @@ def test_a_network_is_compressed_and_a_second_call_repeats_nothing(
     assert all(0 < group["kept"] <= group["channels"] for group in record["plan"].values())
     assert any(group["kept"] < group["channels"] for group in record["plan"].values())
     assert record["device_seconds"] > 0
+    jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
     assert json.loads((tmp_path / "out" / "record.json").read_text()) == json.loads(json.dumps(record))
 
     # The checkpoint, loaded without a dependency graph, computes what the exported file computes.
@@ -139,6 +142,7 @@ def test_a_dry_run_plans_and_trains_nothing(
     assert record["result"] is None
     assert record["met"] is None
     assert record["measured_ratio"] < 1
+    jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
     after = subject.model.module.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
