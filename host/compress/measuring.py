@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,7 @@ PRECISION = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durations:
-    """Seconds of timed runs per artifact. A pair starts with the first figure, and is measured again for 2.5 times as long,
-    up to the second, while the interval of its ratio is wider than PRECISION.
-    """
+    """Seconds of timed runs per artifact: at least, and for pairs at most, until the ratio's interval is within PRECISION."""
 
     alone_s: float = 2.0
     pair_s: float = 1.0
@@ -88,20 +85,15 @@ class Measuring:
         final: bool = False,
         profile: bool = False,
     ) -> Comparison:
-        """Measure `candidate` in turns with `baseline`, longer while the interval of the ratio is wider than PRECISION."""
+        """Measure `candidate` in turns with `baseline`, until the interval of the ratio is within PRECISION or time is up."""
         durations = self.durations
         time_s, longest_s = durations.pair_s, durations.longest_pair_s
         if final:
             time_s, longest_s = durations.final_s, durations.longest_final_s
+        stopping = Stopping(warmup_time_s=0.2, min_time_s=time_s, max_time_s=longest_s, precision=PRECISION)
         hashes = (self.push(baseline.path, "baseline"), self.push(candidate.path, name))
-        names = ("baseline", name)
-        while True:
-            stopping = Stopping(warmup_time_s=0.2, min_time_s=time_s, max_time_s=time_s, precision=None)
-            measurement = self._measure(hashes, stopping, names=names, profile=profile)
-            ratio = paired_ratio(measurement)
-            if time_s >= longest_s or half_width(ratio) <= PRECISION:
-                break
-            time_s = min(time_s * 2.5, longest_s)
+        measurement = self._measure(hashes, stopping, names=("baseline", name), profile=profile)
+        ratio = paired_ratio(measurement)
         nodes, other = _node_shares(measurement, baseline, candidate) if profile else (None, None)
         return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other)
 
@@ -142,13 +134,6 @@ class Measuring:
         if self.store is not None and keep:
             self.store.add_measurement(measurement, device=self.device.info, artifact_names=tuple(names))
         return measurement
-
-
-def half_width(ratio: PairedRatio) -> float:
-    """Return half the interval's width over the ratio; infinite without an interval."""
-    if ratio.low is None or ratio.high is None:
-        return math.inf
-    return (ratio.high - ratio.low) / (2 * ratio.ratio)
 
 
 def settings_for(device: Device, *, threads: int | None, provider: str | None) -> Settings:
