@@ -110,4 +110,6 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
             elif isinstance(layer, (nn.Conv2d, nn.Linear)):
                 fan_in = layer.weight[0].numel()
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
+                if layer.bias is not None:
+                    layer.bias.copy_((torch.rand(layer.bias.shape, generator=generator) - 0.5) / fan_in**0.5)
     return module.eval()
