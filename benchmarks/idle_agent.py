@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.agents import serving
-from benchmarks.processes import memory_bytes, processor_ns, pss_bytes
+from benchmarks.processes import memory_bytes, open_files, processor_ns, pss_bytes
 from benchmarks.table import Benchmark, CannotMeasure, Goal, Row, judged, progress
 
 _MIB = 1024 * 1024
@@ -70,6 +70,10 @@ def _measure(pid: int, address: str, model: Path, size: _Size) -> list[Row]:
         Row(metric="of it private to the agent", value=_private(after) / _MIB, unit="MiB"),
     ]
     rows += _growth(pid, address, measuring, size)
+    opened = open_files(pid)
+    _load(address, "--describes", str(size.batch_describes), *measuring)
+    time.sleep(0.5)
+    rows.append(judged("descriptors open, growth over as many again", open_files(pid) - opened, "files", Goal(high=0)))
     progress(f"idling for {size.idle_s:g} s twice")
     cpu = Goal(below=0.5)
     alone = _idle_percent(pid, size.idle_s)

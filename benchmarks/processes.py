@@ -20,6 +20,11 @@ def memory_bytes(pid: int) -> dict[str, int]:
     return found
 
 
+def open_files(pid: int) -> int:
+    """Return how many file descriptors a process holds."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def processor_ns(pid: int) -> int:
     """Return the processor time that the living threads of a process have taken, in nanoseconds.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -17,7 +16,7 @@ from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.verdicts import judge
 from device_agent.profiles import Profile
 from device_agent.sampler import Sampler
-from device_agent.sensors import Sensor, worker_rss
+from device_agent.sensors import WORKER_RSS, Sensor, worker_rss
 from device_agent.worker.frames import pack_runs, unpack_runs
 from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_measure
 from device_agent.worker.result import WorkerResult
@@ -144,7 +143,7 @@ def _judged(
 
 def channels_of(sensors: Sequence[Sensor]) -> tuple[Channel, ...]:
     """Return the channels of a job's readings: those of the sensors, and the worker's resident memory."""
-    return tuple(channel for sensor in (*sensors, worker_rss(os.getpid())) for channel in sensor.channels)
+    return (*(channel for sensor in sensors for channel in sensor.channels), WORKER_RSS)
 
 
 def measure_limits(request: MeasureRequest) -> WorkerLimits:

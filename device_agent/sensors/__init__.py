@@ -13,9 +13,10 @@ from device_agent.sensors.busyness import Busyness
 from device_agent.sensors.cpufreq import CpuFrequency
 from device_agent.sensors.pi_throttled import PiThrottled
 from device_agent.sensors.thermal import ThermalZones
+from device_agent.sensors.worker_rss import CHANNEL as WORKER_RSS
 from device_agent.sensors.worker_rss import WorkerRss
 
-__all__ = ["Sensor", "discover", "worker_rss"]
+__all__ = ["WORKER_RSS", "Sensor", "discover", "worker_rss"]
 
 _KINDS = (ThermalZones, CpuFrequency, PiThrottled, Busyness)
 

@@ -12,7 +12,7 @@ from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.measurement import Reading
 from device_agent.sensors.base import Sensor
 
-CHANNEL = "worker.rss"
+CHANNEL = Channel(name="worker.rss", quantity=Quantity.MEMORY, site="worker", source="/proc/PID/statm of the worker")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -57,17 +57,14 @@ class WorkerRss(Sensor):
 
     def __init__(self, pid: int) -> None:
         self._memory = ResidentMemory(pid)
-        self._channel = Channel(
-            name=CHANNEL, quantity=Quantity.MEMORY, site="worker", source="/proc/PID/statm of the worker"
-        )
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        return (self._channel,)
+        return (CHANNEL,)
 
     def read(self, now_ns: int) -> tuple[Reading, ...]:
         used = self._memory.read()
-        return () if used is None else (Reading(channel=CHANNEL, time_ns=now_ns, value=float(used)),)
+        return () if used is None else (Reading(channel=CHANNEL.name, time_ns=now_ns, value=float(used)),)
 
     def close(self) -> None:
         self._memory.close()
