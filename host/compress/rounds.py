@@ -24,7 +24,7 @@ from host.search.network import Plan
 from host.search.planner import Infeasible, parameters, solve, uniform
 from host.search.probe import Probe
 
-CALIBRATION_IMAGES = 512
+CALIBRATION_IMAGES = 256
 RECALIBRATION_BATCHES = 4
 #: A solution uses at least this share of its budget where one does: equal losses leave it open otherwise.
 LEAST_USE = 0.985
@@ -170,7 +170,7 @@ class Chooser:
             self.scores,
             self.widths,
             batches,
-            recalibrate=[images for images, _ in batches],
+            recalibrate=[images for images, _ in batches[:RECALIBRATION_BATCHES]],
             on_step=self.session.observer.step,
         )
         return {name: {str(width): loss for width, loss in by_width.items()} for name, by_width in losses.items()}
