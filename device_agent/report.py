@@ -15,7 +15,8 @@ from typing import Any
 from device_agent.agent import default_threads, device_info
 from device_agent.board import describe_board
 from device_agent.contract.artifact import Artifact, ArtifactFormat
-from device_agent.contract.device import DeviceInfo, Quantity
+from device_agent.contract.device import DeviceInfo
+from device_agent.contract.document import SCHEMA, bench_document
 from device_agent.contract.errors import InvalidRequest, JobAborted
 from device_agent.contract.measurement import (
     Measurement,
@@ -28,7 +29,6 @@ from device_agent.contract.measurement import (
     Verdict,
 )
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
-from device_agent.contract.statistics import enough_undisturbed, percentile
 from device_agent.durable import make_folder
 from device_agent.jobs import measure, measure_limits
 from device_agent.profiles import Profile
@@ -36,7 +36,6 @@ from device_agent.sensors import discover
 from device_agent.store import device_id
 from device_agent.worker.launch import ArtifactFile, probe_runtimes
 
-SCHEMA = 1
 _DASH = "–"
 
 
@@ -138,71 +137,11 @@ def bench(
     artifact, measurement = asyncio.run(
         measure_file(path, settings=settings, stopping=stopping, nodes=nodes, profile=profile)
     )
-    document = bench_document(device, artifact, measurement)
+    document = bench_document(measurement, artifact=artifact, device_name="local", device=device, measurement_id=None)
     if as_json:
         _print(json.dumps(document, indent=2))
     else:
         _print_bench(document, measurement.result.artifacts[0].verdicts)
-
-
-def bench_document(device: DeviceInfo, artifact: Artifact, measurement: Measurement) -> dict[str, Any]:
-    """Return the document of `bench --json`: the keys and units of `host bench --json`."""
-    result = measurement.result
-    found = result.artifacts[0]
-    latencies = measurement.latencies_ns()
-    undisturbed = measurement.latencies_ns(undisturbed=True)
-    enough = enough_undisturbed(len(undisturbed), len(latencies))
-    powered = any(channel.quantity in (Quantity.POWER, Quantity.ENERGY) for channel in device.channels)
-    document: dict[str, Any] = {
-        "schema": SCHEMA,
-        "latency_ns": _statistics(latencies),
-        "latency_undisturbed_ns": _statistics(undisturbed) if enough else None,
-        "runs": len(latencies),
-        "runs_undisturbed": len(undisturbed),
-        "verdict": [asdict(verdict) for verdict in found.verdicts],
-        "peak_memory_bytes": found.peak_memory_bytes,
-        "peak_rss_bytes": found.peak_rss_bytes,
-        "energy_j_per_run": None,
-        "energy_unavailable": "this version does not derive energy from the power sensor yet"
-        if powered
-        else "the device has no power sensor that its agent can read",
-        "device": {
-            "name": "local",
-            "id": device.device_id,
-            "profile": device.profile,
-            "board": device.board,
-            "cpu": device.cpu,
-            "cores": device.cores,
-            "governor": device.governor,
-        },
-        "runtime": {
-            "name": result.runtime,
-            "version": result.runtime_version,
-            "provider": found.provider,
-            "provider_share": found.provider_share,
-        },
-        "threads": result.threads,
-        "artifact": asdict(artifact),
-        "load_ns": found.load_ns,
-        "device_time_ns": result.device_time_ns,
-        "steal_fraction": result.steal_fraction,
-        "measurement_id": None,
-    }
-    if measurement.request.profile_nodes:
-        document["layers"] = None if found.nodes is None else [asdict(node) for node in found.nodes]
-    return document
-
-
-def _statistics(latencies: Sequence[int]) -> dict[str, float] | None:
-    if not latencies:
-        return None
-    return {
-        "p50": percentile(latencies, 50),
-        "p90": percentile(latencies, 90),
-        "p99": percentile(latencies, 99),
-        "min": float(min(latencies)),
-        "mean": sum(latencies) / len(latencies),
-    }
 
 
 def _print_bench(document: dict[str, Any], verdicts: Sequence[Verdict]) -> None:

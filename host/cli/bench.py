@@ -81,13 +81,13 @@ def command(
     MODEL is an .onnx or a .tflite file, a zoo name (exported with untrained weights, which take the same
     time), or package.module:factory.
     """
+    from device_agent.contract.document import bench_document
     from device_agent.contract.settings import Stopping
     from host.cli import render
     from host.cli.bench_view import BenchProgress, print_bench
     from host.cli.model_files import model_file
     from host.fleet.benchmark import measure_file
     from host.fleet.devices import open_device
-    from host.results.bench_document import bench_document
 
     stopping = Stopping(
         min_runs=min_runs,

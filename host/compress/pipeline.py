@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from device_agent.contract.document import statistics_ns
 from device_agent.contract.errors import InvalidRequest, StableError
 from host.compress.evaluation import evaluate
 from host.compress.measuring import Measuring
@@ -23,7 +24,6 @@ from host.compress.session import Session, State
 from host.compress.subject import Subject
 from host.compress.surgery import save_compressed
 from host.compress.verify import OutputCheck, check_outputs
-from host.results.bench_document import statistics_ns
 from host.search.latency import LatencyModel
 from host.search.planner import Infeasible, round_budgets
 

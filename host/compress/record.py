@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from device_agent.contract.document import device_document, statistics_ns
 from device_agent.contract.measurement import Measurement
 from host.compress.counting import count_macs, count_parameters
-from host.results.bench_document import statistics_ns
 from host.results.records import to_json
 
 if TYPE_CHECKING:
@@ -52,15 +52,7 @@ def header(session: Session) -> dict[str, Any]:
         "schema": SCHEMA,
         "model": options.model,
         "data": session.subject.data.name,
-        "device": {
-            "name": session.measuring.device.name,
-            "id": info.device_id,
-            "profile": info.profile,
-            "board": info.board,
-            "cpu": info.cpu,
-            "cores": info.cores,
-            "governor": info.governor,
-        },
+        "device": device_document(info, session.measuring.device.name),
         "runtime": {"name": runtime.name, "version": runtime.version, "provider": settings.provider},
         "threads": settings.threads,
         "method": options.method,

@@ -12,6 +12,7 @@ import pytest
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat
 from device_agent.contract.device import DeviceInfo, RuntimeInfo
+from device_agent.contract.document import bench_document
 from device_agent.contract.errors import InvalidRequest, RuntimeUnavailable
 from device_agent.contract.measurement import (
     ArtifactResult,
@@ -24,7 +25,6 @@ from device_agent.contract.measurement import (
 )
 from device_agent.contract.settings import MeasureRequest
 from host.fleet.benchmark import choose_runtime
-from host.results.bench_document import bench_document
 from host.results.store import ResultStore
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/schemas/bench.schema.json").read_text())

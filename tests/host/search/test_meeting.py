@@ -8,7 +8,9 @@ WINDOW = (0.97, 1.0)
 
 
 class Device:
-    """A device whose true latency is `bias` times what the model predicts, over widths 1 to 1000 in steps of `step`."""
+    """A device whose true latency is `bias` times what the model predicts, over widths 1 to 1000 in steps of
+    `step`.
+    """
 
     def __init__(self, bias: float, step: int = 1) -> None:
         self.bias, self.step, self.measured = bias, step, 0

@@ -1,15 +1,16 @@
-"""The JSON document of `host bench --json`; docs/json-schema.md describes it. Base units, nothing rounded."""
+"""The JSON document of `bench --json`, the same from host and agent; docs/json-schema.md describes it. Nothing is rounded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.device import DeviceInfo, Quantity
 from device_agent.contract.measurement import Measurement
 from device_agent.contract.statistics import enough_undisturbed, percentile
-from host.results.records import to_json
 
 SCHEMA = 1
 
@@ -35,20 +36,12 @@ def bench_document(
         else None,
         "runs": len(latencies),
         "runs_undisturbed": len(undisturbed),
-        "verdict": to_json(found.verdicts),
+        "verdict": [_plain(verdict) for verdict in found.verdicts],
         "peak_memory_bytes": found.peak_memory_bytes,
         "peak_rss_bytes": found.peak_rss_bytes,
         "energy_j_per_run": None,
         "energy_unavailable": energy_unavailable(device),
-        "device": {
-            "name": device_name,
-            "id": device.device_id,
-            "profile": device.profile,
-            "board": device.board,
-            "cpu": device.cpu,
-            "cores": device.cores,
-            "governor": device.governor,
-        },
+        "device": device_document(device, device_name),
         "runtime": {
             "name": result.runtime,
             "version": result.runtime_version,
@@ -56,15 +49,28 @@ def bench_document(
             "provider_share": found.provider_share,
         },
         "threads": result.threads,
-        "artifact": to_json(artifact),
+        "artifact": _plain(artifact),
         "load_ns": found.load_ns,
         "device_time_ns": result.device_time_ns,
         "steal_fraction": result.steal_fraction,
         "measurement_id": measurement_id,
     }
     if measurement.request.profile_nodes:
-        document["layers"] = None if found.nodes is None else to_json(found.nodes)
+        document["layers"] = None if found.nodes is None else [_plain(node) for node in found.nodes]
     return document
+
+
+def device_document(device: DeviceInfo, name: str) -> dict[str, Any]:
+    """Return the device that figures belong to, under the name that it goes by where they are read."""
+    return {
+        "name": name,
+        "id": device.device_id,
+        "profile": device.profile,
+        "board": device.board,
+        "cpu": device.cpu,
+        "cores": device.cores,
+        "governor": device.governor,
+    }
 
 
 def statistics_ns(latencies: Sequence[int]) -> dict[str, float] | None:
@@ -85,3 +91,12 @@ def energy_unavailable(device: DeviceInfo) -> str:
     if any(channel.quantity in (Quantity.POWER, Quantity.ENERGY) for channel in device.channels):
         return "this version keeps the readings of the power sensor but does not derive energy from them yet"
     return "the device has no power sensor that its agent can read"
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return a contract dataclass as a dict of JSON values."""
+
+    def plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: item.value if isinstance(item, Enum) else item for name, item in items}
+
+    return asdict(value, dict_factory=plain)
