@@ -70,10 +70,6 @@ def _measure(pid: int, address: str, model: Path, size: _Size) -> list[Row]:
         Row(metric="of it private to the agent", value=_private(after) / _MIB, unit="MiB"),
     ]
     rows += _growth(pid, address, measuring, size)
-    opened = open_files(pid)
-    _load(address, "--describes", str(size.batch_describes), *measuring)
-    time.sleep(0.5)
-    rows.append(judged("descriptors open, growth over as many again", open_files(pid) - opened, "files", Goal(high=0)))
     progress(f"idling for {size.idle_s:g} s twice")
     cpu = Goal(below=0.5)
     alone = _idle_percent(pid, size.idle_s)
@@ -101,12 +97,14 @@ def _growth(pid: int, address: str, measuring: Sequence[str], size: _Size) -> li
         judged(f"growth per 1,000 Describes, mean over {calls}", total, "MiB", Goal(below=1), doubt=doubt),
         Row(metric="of it per 1,000, median of the batches", value=median(steps), unit="MiB"),
     ]
-    before = memory_bytes(pid)["Rss"]
-    progress(f"growth: {size.measurements} more measurements")
-    _load(address, *measuring)
-    time.sleep(0.5)
+    progress(f"growth: {size.describes} Describes and {size.measurements} measurements once more")
+    before, opened = memory_bytes(pid)["Rss"], open_files(pid)
+    _load(address, "--describes", str(size.describes), *measuring)
+    time.sleep(1)
     grown = (memory_bytes(pid)["Rss"] - before) / _MIB
-    rows.append(judged(f"growth over {size.measurements} more measurements", grown, "MiB", Goal(below=1)))
+    again = f"{size.describes} Describes and {size.measurements} measurements more"
+    rows.append(judged(f"growth over {again}", grown, "MiB", Goal(below=1), doubt=doubt))
+    rows.append(judged(f"descriptors left open by {again}", open_files(pid) - opened, "files", Goal(high=0)))
     return rows
 
 
