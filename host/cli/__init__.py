@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command of this process and exit with its code."""
+    # gRPC's core writes to stderr by itself, and does so for every connection that ends.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # Read by OpenMP when torch is loaded. Spinning threads wait for one that the kernel has put aside: with one other busy
+    # process on two cores, a training step took 2.6 s instead of 0.9 s. The user's own setting stays.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from host.cli.entry import run
 
     sys.exit(run(sys.argv[1:]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -70,12 +69,7 @@ def group(options: GlobalOptions, debug: bool) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Results go to stdout, everything else to stderr."""
-    # gRPC's core writes to stderr by itself, and does so for every connection that ends.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     options = GlobalOptions()
-    # Read by OpenMP when torch is loaded. Spinning threads wait for one that the kernel has put aside: with one other busy process
-    # on two cores, a training step took 2.6 s instead of 0.9 s. The user's own setting stays.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         result = group.main(args=list(arguments), prog_name="host", obj=options, standalone_mode=False)
     except click.ClickException as error:

@@ -266,17 +266,17 @@ class _Load:
 
 
 @pytest.mark.timeout(900)
-def test_killed_fifty_times_at_random_moments(
+def test_killed_at_random_moments(
     start: StartAgent, connect: Connect, tiny_onnx: Path, tmp_path: Path
 ) -> None:
-    """No corrupt artifact, no acknowledged artifact lost, no orphan; each restart works."""
+    """No corrupt artifact, no acknowledged artifact lost, no orphan; each restart works. tests/faults kills fifty times."""
     moments = random.Random(5)
     store, temporary = tmp_path / "store", tmp_path / "tmp"
     temporary.mkdir()
     environment = {"TMPDIR": str(temporary)}
     acknowledged: set[str] = set()
     agent = start(store=store, environment=environment)
-    for round_number in range(50):
+    for round_number in range(10):
         client = connect(agent)
         model = client.put(tiny_onnx)
         listed = {artifact.sha256 for artifact in client.list()}
