@@ -4,9 +4,10 @@ Compares: a real `device-agent serve` on loopback, after 1,000 Describes and 50 
     the design.
 On: this machine; memory as the kernel accounts it (smaps), processor time from schedstat, summed over the agent's threads.
 Fair because: load comes from processes of their own that have ended before anything is read, so they share no page with the
-    agent; the reader holds nothing but the standard library. Pss divides shared pages by their users; so that neighbours don't
-    flatter the agent, the files of its packages (gRPC, protobuf) are counted in full, and Python's own library once more in a
-    row of its own. Growth is taken after the warm-up, over thousands of requests, and includes what the allocator keeps.
+    agent; the reader holds nothing but the standard library. Pss (the kernel's, from smaps_rollup) divides shared pages by their
+    users, so that it falls with every neighbour that runs Python or gRPC; beside it stands what it would be if nobody shared
+    Python and its packages, and the verdict stays open where only the neighbours make the goal. Growth is taken after the
+    warm-up, over thousands of requests, and includes what the allocator keeps.
 """
 
 from __future__ import annotations
@@ -62,10 +63,14 @@ def _measure(pid: int, address: str, model: Path, size: _Size) -> list[Row]:
     _load(address, "--describes", str(size.describes), *measuring)
     time.sleep(2)  # closed connections and reaped workers settle
     after = memory_bytes(pid)
+    goal, alone = Goal(below=35), pss_bytes(pid, own="python") / _MIB
+    flattered = None
+    if goal.holds(after["Pss"] / _MIB) and not goal.holds(alone):
+        flattered = f"other processes share the agent's pages; without them it would be up to {alone:.1f} MiB"
     done = f"after {size.describes} Describes and {size.measurements} measurements"
     rows = [
-        judged(f"Pss {done}", pss_bytes(pid, own="-packages/") / _MIB, "MiB", Goal(below=35)),
-        Row(metric="the same, if nobody else ran Python", value=pss_bytes(pid, own="python") / _MIB, unit="MiB"),
+        judged(f"Pss {done}", after["Pss"] / _MIB, "MiB", goal, doubt=flattered),
+        Row(metric="the same, if nobody shared Python and its packages", value=alone, unit="MiB"),
         judged(f"Rss {done}", after["Rss"] / _MIB, "MiB", Goal(below=45)),
         Row(metric="of it private to the agent", value=_private(after) / _MIB, unit="MiB"),
     ]
