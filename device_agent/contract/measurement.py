@@ -1,8 +1,8 @@
 """What a measurement yields: events while it runs, and the record that they add up to.
 
-Definitions. A run is timed from inputs in memory to outputs in memory (IO binding in ONNX Runtime, invoke in LiteRT): the
-conversion of inputs and copies to and from the network are left out. Times are CLOCK_MONOTONIC of the device, in nanoseconds. Warm-up
-runs and settling runs are kept in the record and never in the statistics.
+Definitions. A run is timed from inputs in memory to outputs in memory (IO binding in ONNX Runtime, invoke in LiteRT); the
+conversion of inputs and copies to and from the network are left out. Times are CLOCK_MONOTONIC of the device, in nanoseconds.
+Warm-up runs and settling runs are kept in the record and never in the statistics.
 """
 
 from __future__ import annotations
