@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.status import Status
 
 from host.cli import render
@@ -18,7 +17,7 @@ class StageLines(Observer):
     """A line per stage and finding; on a terminal also a moving last line with the steps of the stage that runs."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = render.console(stderr=True)
         self._started = time.monotonic()
         self._status: Status | None = None
         self._text = ""
@@ -55,7 +54,8 @@ def show(record: Mapping[str, Any]) -> None:
     """Print the record as a table on stdout: before, after, and whether the constraints are met."""
     out = render.console()
     runtime, target = record["runtime"], record["target"]
-    where = f"{record['device']['name']} ({record['device']['board']}), {runtime['name']} {runtime['version']}"
+    device = record["device"]
+    where = f"{device['name']} ({device['board']}, {device['cpu']}), {runtime['name']} {runtime['version']}"
     plural = "s" if record["threads"] > 1 else ""
     out.print(
         f"\n[bold]{record['model']}[/bold] on {record['data']}, measured on {where}, {record['threads']} thread{plural}\n"

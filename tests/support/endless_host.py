@@ -52,9 +52,10 @@ def main(device: str, model: Path, folder: Path, history: str, seed: int) -> Non
                 say("storing")
                 number = store.add_measurement(measurement, device=info, artifact_names=(model.name,))
                 say("stored", number, len(measurement.runs))
-                if previous is not None:
-                    client.delete_artifact(previous)
-                previous = pushed
+                # Asked for once: an agent that is killed before it answers may have deleted it all the same.
+                doomed, previous = previous, pushed
+                if doomed is not None:
+                    client.delete_artifact(doomed)
             except TransientError as error:
                 say("failed", type(error).__name__)
                 time.sleep(0.1)

@@ -96,7 +96,7 @@ def record(**changes: Any) -> dict[str, Any]:
     return {
         "model": "net",
         "data": "things",
-        "device": {"name": "attic", "board": "Some board"},
+        "device": {"name": "attic", "board": "Some board", "cpu": "Cortex"},
         "runtime": {"name": "onnxruntime", "version": "1.2"},
         "threads": 1,
         "baseline": side(0.915, 4.9e6, 1),
