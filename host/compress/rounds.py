@@ -108,8 +108,7 @@ class Chooser:
             return self._solve(method, budget)
 
         def measure(plan: Plan) -> Tried:
-            digest = hashlib.sha256(repr(plan.key()).encode()).hexdigest()[:8]
-            probe = session.probe(f"{wanted.name} {method} {digest}", plan, lambda: self._cut(plan))
+            probe = session.probe(f"{wanted.name} {method} {_digest(plan)}", plan, lambda: self._cut(plan))
             self.measured.append(probe)
             prediction = self.model.predict(plan)
             beyond = (
@@ -122,15 +121,17 @@ class Chooser:
 
         found = find_plan(propose, measure, target=wanted.ratio, window=wanted.window, tries=wanted.tries)
         plan = found.best.plan
-        module = self._cut(plan)
+        # Kept in the journal: sums in another order may break ties otherwise, and trained weights belong to these channels.
+        indices = session.once(
+            f"{wanted.name} {method} channels {_digest(plan)}",
+            lambda: channels_to_keep(self.current, self.scores, plan),
+        )
+        module = prune(self.current, self.start.module, indices)
         data = session.subject.data
         recalibrate_batch_norm(module, data.train.images, RECALIBRATION_BATCHES)
         accuracy = evaluate(module, data.validation.images, data.validation.labels).accuracy
         session.observer.note(f"validation accuracy before fine-tuning {accuracy:.1%}")
-        kept = {
-            name: tuple(self.start.kept[name][index] for index in indices)
-            for name, indices in channels_to_keep(self.current, self.scores, plan).items()
-        }
+        kept = {name: tuple(self.start.kept[name][index] for index in chosen) for name, chosen in indices.items()}
         return Candidate(
             method=method,
             found=found,
@@ -174,6 +175,11 @@ class Chooser:
             on_step=self.session.observer.step,
         )
         return {name: {str(width): loss for width, loss in by_width.items()} for name, by_width in losses.items()}
+
+
+def _digest(plan: Plan) -> str:
+    """Return a short name for a plan."""
+    return hashlib.sha256(repr(plan.key()).encode()).hexdigest()[:8]
 
 
 _TITLES = {"latency": "the plan of least loss", "uniform": "the uniform plan"}
