@@ -10,9 +10,6 @@ from device_agent.contract.errors import InvalidRequest
 
 METHODS = ("latency", "uniform")
 
-#: Met means a paired ratio at or under the target; corrections go on until it lies in this share of the target.
-WINDOW = (0.97, 1.0)
-
 #: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
 ONE_SHOT_RATIO = 1 / 1.5
 

@@ -17,13 +17,14 @@ from host.compress.evaluation import evaluate
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
-from host.compress.options import WINDOW, CompressOptions
+from host.compress.options import CompressOptions
 from host.compress.record import header, measured, plan_of, structure, tested, unmet
 from host.compress.rounds import Candidate, Chooser, Round, fine_tune
 from host.compress.session import Session, State
 from host.compress.subject import Subject
 from host.compress.surgery import save_compressed
 from host.compress.verify import OutputCheck, check_outputs
+from host.search.budgets import WINDOW
 from host.search.latency import LatencyModel
 from host.search.planner import Infeasible, round_budgets
 

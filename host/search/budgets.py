@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 #: A result counts as met between these shares of the target.
 WINDOW = (0.97, 1.0)
-#: Where the next try aims: the window's middle, so that noise of 1.5 % on either side is still met.
-AIM = 0.985
 #: The largest factor between two budgets in a row. A model off by more is wrong, and needs the new probe
 #: first.
 BOUND = 1.3
@@ -43,9 +41,9 @@ class Try:
             raise ValueError(f"budget and measured ratio must be positive: {self.budget}, {self.measured}")
 
 
-def within(measured: float, target: float) -> bool:
-    """Return whether a measured ratio meets `target` without wasting more than 3 % of it."""
-    return WINDOW[0] * target <= measured <= WINDOW[1] * target
+def within(measured: float, target: float, window: tuple[float, float] = WINDOW) -> bool:
+    """Return whether a measured ratio lies in `window` (shares of `target`)."""
+    return window[0] * target <= measured <= window[1] * target
 
 
 def round_budgets(target: float, rounds: int, start: float = 1.0) -> tuple[float, ...]:
@@ -58,28 +56,29 @@ def round_budgets(target: float, rounds: int, start: float = 1.0) -> tuple[float
     return (*steps, target)
 
 
-def correct(tries: Sequence[Try], target: float) -> float | None:
-    """Return the next budget after `tries` (oldest first); None if the last one met `target`.
+def correct(tries: Sequence[Try], target: float, window: tuple[float, float] = WINDOW) -> float | None:
+    """Return the next budget after `tries` (oldest first); None if the last one lies in `window` (shares of `target`).
 
-    The first aims at the window's middle. Then the last try's error is divided out, by at most BOUND, with
-    the response that the last two tries showed. Once a budget that measured too slow and a lower one that
-    measured too fast are known, the next lies between them: by interpolation in the logarithms, kept off the
-    ends, and by bisection where three tries in a row fell on the same side.
+    The first aims at the window's middle, so that noise on either side is still met. Then the last try's error is divided
+    out, by at most BOUND, with the response that the last two tries showed. Once a budget that measured too slow and a lower
+    one that measured too fast are known, the next lies between them: by interpolation in the logarithms, kept off the ends,
+    and by bisection where three tries in a row fell on the same side.
     """
+    aim = (window[0] + window[1]) / 2 * target
     if not tries:
-        return AIM * target
+        return aim
     last = tries[-1]
-    if within(last.measured, target):
+    if within(last.measured, target, window):
         return None
-    slow = [each for each in tries if each.measured > WINDOW[1] * target]
+    slow = [each for each in tries if each.measured > window[1] * target]
     over = min(slow, key=lambda each: each.budget, default=None)
     fast = [
-        each for each in tries if each.measured < WINDOW[0] * target and (over is None or each.budget < over.budget)
+        each for each in tries if each.measured < window[0] * target and (over is None or each.budget < over.budget)
     ]
     under = max(fast, key=lambda each: each.budget, default=None)
     if over is not None and under is not None:
-        return _between(under, over, tries, target)
-    factor = math.pow(AIM * target / last.measured, 1 / _response(tries))
+        return _between(under, over, tries, aim)
+    factor = math.pow(aim / last.measured, 1 / _response(tries))
     proposal = last.budget * min(max(factor, 1 / BOUND), BOUND)
     if over is not None:  # noise may have put the last try on the other side of a budget known to be too slow
         return min(proposal, over.budget / (1 + NUDGE))
@@ -99,11 +98,11 @@ def _response(tries: Sequence[Try]) -> float:
     return min(max((followed * moved + SHRINKAGE) / (moved**2 + SHRINKAGE), low), high)
 
 
-def _between(under: Try, over: Try, tries: Sequence[Try], target: float) -> float:
+def _between(under: Try, over: Try, tries: Sequence[Try], aim: float) -> float:
     low, high = math.log(under.budget), math.log(over.budget)
     span = math.log(over.measured / under.measured)
-    place = math.log(AIM * target / under.measured) / span
-    sides = {each.measured > AIM * target for each in tries[-3:]}
+    place = math.log(aim / under.measured) / span
+    sides = {each.measured > aim for each in tries[-3:]}
     if len(tries) >= 3 and len(sides) == 1:
         place = 0.5
     return math.exp(low + (high - low) * min(max(place, INSET), 1 - INSET))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from host.search.budgets import AIM, Try, correct
+from host.search.budgets import Try, correct, within
 from host.search.network import Plan
 from host.search.solution import Infeasible
 
@@ -27,7 +27,7 @@ class Tried:
 class Found:
     """The best plan tried, and all of them. `reason` is None if `best` lies in the window, else it says why none does.
 
-    `best` is then the slowest at or under the target, or the fastest of all.
+    `best` is then the slowest at or under the target (or the window, where that reaches further), or the fastest of all.
     """
 
     best: Tried
@@ -48,10 +48,9 @@ def find_plan(
     `propose(budget)` solves for a predicted ratio of at most `budget`. It may raise Infeasible, which is passed on at the first
     budget; later it ends the search, as a cut connection does not: errors of `measure` are the caller's.
     """
-    low, high = window[0] * target, window[1] * target
     measured: dict[tuple[tuple[str, int], ...], Tried] = {}
     history: list[Try] = []
-    budget: float | None = AIM * target
+    budget = correct(history, target, window)
     reason = f"no plan measured within {window[0]:.2f} - {window[1]:.2f} of the target in {tries} tries"
     for _ in range(MOST_PROPOSALS):
         if budget is None:
@@ -68,13 +67,13 @@ def find_plan(
             if len(measured) == tries:
                 break
             measured[key] = measure(plan)
-            if low <= measured[key].ratio <= high:
+            if within(measured[key].ratio, target, window):
                 return Found(best=measured[key], tried=tuple(measured.values()), reason=None)
         history.append(Try(budget=budget, measured=measured[key].ratio))
-        budget = correct(history, target)
+        budget = correct(history, target, window)
     else:
         reason = "no other allowed width lies between the plans that were measured"
     every = tuple(measured.values())
-    under = [each for each in every if each.ratio <= high]
+    under = [each for each in every if each.ratio <= max(window[1], 1.0) * target]
     best = max(under, key=lambda each: each.ratio) if under else min(every, key=lambda each: each.ratio)
     return Found(best=best, tried=every, reason=f"{reason}; the nearest is at {best.ratio / target:.3f} of the target")

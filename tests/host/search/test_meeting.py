@@ -65,3 +65,40 @@ def test_tries_bound_the_measurements() -> None:
 def test_a_target_that_no_plan_is_predicted_to_reach_is_the_callers() -> None:
     with pytest.raises(Infeasible):
         Device(1.0).find(0.0005)
+
+
+class Scripted:
+    """A device that answers the first plan with one ratio and the others with another."""
+
+    def __init__(self, *ratios: float) -> None:
+        self.ratios, self.proposed = list(ratios), 0
+
+    def propose(self, budget: float) -> Plan:
+        self.proposed += 1
+        return Plan(kept={"a": self.proposed})
+
+    def measure(self, plan: Plan) -> Tried:
+        ratio = self.ratios[min(plan.kept["a"], len(self.ratios)) - 1]
+        return Tried(plan=plan, ratio=ratio, low=ratio, high=ratio)
+
+
+def test_a_narrower_window_goes_on_where_the_wide_one_would_stop() -> None:
+    device = Scripted(0.499, 0.49)
+    found = find_plan(device.propose, device.measure, target=0.5, window=(0.97, 0.993), tries=6)
+    assert [each.ratio for each in found.tried] == [0.499, 0.49]
+    assert found.reason is None
+    assert found.best.ratio == 0.49
+
+
+def test_without_a_plan_in_the_window_the_slowest_under_the_target_is_taken() -> None:
+    device = Scripted(0.466, 0.499, 0.52, 0.45)
+    found = find_plan(device.propose, device.measure, target=0.5, window=(0.97, 0.993), tries=4)
+    assert found.best.ratio == 0.499
+    assert found.reason is not None
+
+
+def test_between_rounds_the_window_reaches_beyond_the_target() -> None:
+    device = Scripted(0.53)
+    found = find_plan(device.propose, device.measure, target=0.5, window=(0.9, 1.1), tries=1)
+    assert found.best.ratio == 0.53
+    assert found.reason is None
