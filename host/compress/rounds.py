@@ -112,7 +112,7 @@ class Chooser:
             self.measured.append(probe)
             prediction = self.model.predict(plan)
             beyond = (
-                f" ({len(prediction.extrapolated)} layers beyond what was probed)" if prediction.extrapolated else ""
+                f" (beyond what was probed at {', '.join(prediction.extrapolated)})" if prediction.extrapolated else ""
             )
             session.observer.note(
                 f"predicted {prediction.ratio:.3f}x{beyond}, measured {probe.ratio:.3f}x of the baseline's latency"

@@ -92,9 +92,9 @@ class Granularity:
         return MULTIPLES[-1] if step is None else step.multiple
 
     def fast(self, layer: Layer, width_in: int, width_out: int) -> bool:
-        """Return whether both widths lie on the device's multiples."""
-        on_output = width_out % self.multiple(layer.kind, Role.OUTPUT) == 0
-        if layer.kind is LayerKind.DEPTHWISE:
+        """Return whether both widths lie on the device's multiples; a width that no plan changes always does."""
+        on_output = layer.output_group is None or width_out % self.multiple(layer.kind, Role.OUTPUT) == 0
+        if layer.kind is LayerKind.DEPTHWISE or not layer.inputs:
             return on_output
         return on_output and width_in % self.multiple(layer.kind, Role.INPUT) == 0
 

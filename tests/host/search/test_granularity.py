@@ -191,3 +191,23 @@ def test_kinds_never_asked_fall_back(granularity: Callable[[int], Granularity]) 
     asked = Granularity(steps={KEY: granularity(4).steps[KEY]})
     assert asked.multiple(LayerKind.GROUPED, Role.OUTPUT) == 4
     assert asked.multiple(LayerKind.LINEAR, Role.INPUT) == MULTIPLES[-1]
+
+
+def test_a_width_that_no_plan_changes_is_never_off_the_multiples() -> None:
+    granularity = fast_multiples(staircase(8, 0.0, 0))
+    image = {"kernel": 9, "input_pixels": 64, "output_pixels": 64}
+    stem = Layer(
+        name="stem", kind=LayerKind.CONV, inputs=(), input_fixed=3, output_group="g", output_channels=32, **image
+    )
+    assert granularity.fast(stem, 3, 24)
+    assert not granularity.fast(stem, 3, 25)
+    last = Layer(
+        name="last",
+        kind=LayerKind.CONV,
+        inputs=(Part(group="g"),),
+        input_fixed=0,
+        output_group=None,
+        output_channels=10,
+        **image,
+    )
+    assert granularity.fast(last, 32, 10)
