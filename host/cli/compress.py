@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     help="Which channels of a layer go first.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Fine-tuning, over all rounds."
+    "--epochs", type=click.IntRange(min=1), default=8, show_default=True, help="Fine-tuning, over all rounds."
 )
 @click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
 @click.option("--learning-rate", type=float, default=0.02, show_default=True)

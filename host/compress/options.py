@@ -56,7 +56,7 @@ class CompressOptions:
     checkpoint: str | None = None
     method: str = "latency"
     criterion: str = "taylor"
-    epochs: int = 10
+    epochs: int = 8
     batch_size: int = 64
     learning_rate: float = 0.02
     rounds: int | None = None
