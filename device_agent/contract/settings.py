@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from device_agent.contract.errors import InvalidRequest
 
+#: A timed loop ends after this many runs of one artifact, whatever was asked for: every run is kept and sent.
+MAX_RUNS = 1_000_000
+#: The most artifacts that one job may measure in turns; all are in memory at once.
+MAX_ARTIFACTS = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -30,7 +35,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """When a timed loop ends: after `min_runs`, `min_time_s` and `precision` are all reached, or after `max_time_s`.
+    """When a timed loop ends: after `min_runs`, `min_time_s` and `precision` are all reached, or after `max_time_s`, or after
+    MAX_RUNS runs.
 
     `precision` is the half-width of the 95 % interval of the median, relative to it; with several artifacts that of each one's
     paired ratio to the first, since a drift that they share widens the medians only. None asks for no precision.
@@ -47,6 +53,10 @@ class Stopping:
     def __post_init__(self) -> None:
         if self.warmup_runs < 1 or self.min_runs < 1:
             raise InvalidRequest(f"warmup_runs={self.warmup_runs} and min_runs={self.min_runs} must be at least 1")
+        if max(self.warmup_runs, self.min_runs) > MAX_RUNS:
+            raise InvalidRequest(
+                f"warmup_runs={self.warmup_runs} and min_runs={self.min_runs} may be {MAX_RUNS} at most"
+            )
         if not 0 <= self.warmup_time_s <= 3600 or not 0 <= self.min_time_s <= self.max_time_s <= 86400:
             raise InvalidRequest(
                 f"times must satisfy 0 <= min_time_s ({self.min_time_s}) <= max_time_s ({self.max_time_s}) <= 86400"
@@ -78,6 +88,10 @@ class MeasureRequest:
     def __post_init__(self) -> None:
         if not self.artifacts:
             raise InvalidRequest("a measurement needs at least one artifact")
+        if len(self.artifacts) > MAX_ARTIFACTS:
+            raise InvalidRequest(
+                f"{len(self.artifacts)} artifacts in one measurement; {MAX_ARTIFACTS} at most, so measure them in groups"
+            )
         if not 1 <= self.turn_runs <= 10_000:
             raise InvalidRequest(f"turn_runs={self.turn_runs} is not in 1..10000")
         if self.turn_runs == 1 and len(self.artifacts) > 1:

@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from device_agent.contract.errors import AgentInternalError, BoardfitError, WorkerOutOfMemory, status_of
+from device_agent.contract.errors import AgentInternalError, BoardfitError, InvalidRequest, WorkerOutOfMemory, status_of
 from device_agent.contract.measurement import Progress, Run
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.contract.transfer import MAX_MESSAGE_BYTES
 from device_agent.worker import frames, process, result
 from device_agent.worker.frames import read_frame, write_frame
+
+#: What the outputs of one inference may have, with room in the message for their names and shapes.
+_MAX_OUTPUT_BYTES = MAX_MESSAGE_BYTES - (1 << 20)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -125,7 +129,7 @@ def _infer(job: dict[str, Any], jobs: int, events: int) -> None:
     runtime, _ = _runtime(settings)
     path, _, name = job["files"][0]
     threads = settings.threads or len(os.sched_getaffinity(0))
-    with naming(name):
+    with naming(name, Path(path)):
         model = runtime.load(Path(path), LoadOptions(threads=threads, provider=settings.provider))
     write_frame(events, {"type": "loaded"})
     while (frame := read_frame(jobs)) is not None:
@@ -133,14 +137,17 @@ def _infer(job: dict[str, Any], jobs: int, events: int) -> None:
             with naming(name):
                 model.bind(arrays_of(frames.tensors_of(*frame), model.inputs))
                 model.run()
-                outputs = model.results()
+                outputs = [tensor_of(key, value) for key, value in model.results().items()]
+                size = sum(len(tensor.data) for tensor in outputs)
+                if size > _MAX_OUTPUT_BYTES:
+                    raise InvalidRequest(
+                        f"its outputs have {size / 1e6:.1f} MB and an answer {_MAX_OUTPUT_BYTES / 1e6:.1f} MB at most;"
+                        " send a smaller batch"
+                    )
         except BoardfitError as error:
             _report(events, error)  # the next request may be right
             continue
-        write_frame(
-            events,
-            *frames.tensors_frame("outputs", (tensor_of(key, value) for key, value in outputs.items())),
-        )
+        write_frame(events, *frames.tensors_frame("outputs", outputs))
     model.close()
 
 

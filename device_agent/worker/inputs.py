@@ -66,7 +66,7 @@ def _array(tensor: Tensor, spec: TensorSpec) -> NDArray[np.generic]:
     try:
         flat = np.frombuffer(tensor.data, np.dtype(tensor.dtype).newbyteorder("<"))
         return flat.reshape(tensor.shape).astype(tensor.dtype, copy=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRequest(
             f"input {spec.name!r}: {len(tensor.data)} bytes are not {tensor.dtype} {_show(tensor.shape)}: {error}"
         ) from error

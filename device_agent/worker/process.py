@@ -51,7 +51,7 @@ def limit(memory_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory_bytes is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        wanted = memory_bytes + _HEADROOM_BYTES
+        wanted = min(memory_bytes + _HEADROOM_BYTES, (1 << 63) - 1)
         if hard != resource.RLIM_INFINITY:
             wanted = min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, wanted))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from device_agent.contract.measurement import Run, RunKind
-from device_agent.contract.settings import Stopping
+from device_agent.contract.settings import MAX_RUNS, Stopping
 from device_agent.contract.statistics import block_log_ratios, median_interval, steadiest
 
 #: The next look comes when there are this many times as many runs.
@@ -57,7 +57,7 @@ class StoppingRule:
     def done(self, runs: Sequence[Run]) -> bool:
         """Say whether to stop, given all runs so far."""
         asked = self._stopping
-        if max(self._time_s) >= asked.max_time_s:
+        if max(self._time_s) >= asked.max_time_s or max(self._runs) >= MAX_RUNS:
             return True
         least = min(self._runs)
         if least < asked.min_runs or min(self._time_s) < asked.min_time_s:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,7 @@ class Worker:
 
     def kill(self) -> None:
         """Kill the worker's whole process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        _kill_group(self.pid)
 
     async def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         """Send a frame; a worker that is gone is noticed by the next `receive`."""
@@ -170,27 +169,36 @@ async def start_worker(job: dict[str, Any], names: Sequence[str], limits: Worker
         await worker.send({**job, "memory_bytes": limits.memory_bytes, "folder": str(folder)})
         yield worker
     finally:
-        if worker is not None:
-            worker.set_deadline(None)
-            worker.kill()
-            await _finish(worker, tasks)
-        for close in closers:
-            close()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            if worker is not None:
+                worker.set_deadline(None)
+                worker.kill()
+                for task in tasks:
+                    task.cancel()
+                await _reap(worker._process)
+                await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for close in closers:
+                close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _finish(worker: Worker, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Reap the killed worker, even if the caller is cancelled once more while we wait."""
-    for task in tasks:
-        task.cancel()
-    reaping: Awaitable[Any] = asyncio.ensure_future(worker._process.wait())
-    while True:
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    """Wait for a killed worker's end, even if the caller is cancelled once more meanwhile; the cancellation comes after."""
+    reaping = asyncio.ensure_future(process.wait())
+    cancelled: asyncio.CancelledError | None = None
+    while not reaping.done():
         try:
             await asyncio.shield(reaping)
-            break
-        except asyncio.CancelledError:
-            continue
-    await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 async def _start(names: Sequence[str], limits: WorkerLimits, folder: Path, closers: list[Callable[[], Any]]) -> Worker:
@@ -224,13 +232,20 @@ async def _start(names: Sequence[str], limits: WorkerLimits, folder: Path, close
     finally:
         os.close(jobs_read)
         os.close(events_write)
-    loop = asyncio.get_running_loop()
-    events = asyncio.StreamReader(limit=1 << 20)
-    protocol = asyncio.StreamReaderProtocol(events)
-    read_transport, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(events_read, "rb", 0))
-    closers.append(read_transport.close)
-    write_transport, flow = await loop.connect_write_pipe(
-        asyncio.streams.FlowControlMixin, os.fdopen(jobs_write, "wb", 0)
-    )
-    closers.append(lambda: None if write_transport.is_closing() else write_transport.abort())
-    return Worker(process, events, asyncio.StreamWriter(write_transport, flow, None, loop), names, limits)
+    events_pipe, jobs_pipe = os.fdopen(events_read, "rb", 0), os.fdopen(jobs_write, "wb", 0)
+    try:
+        loop = asyncio.get_running_loop()
+        events = asyncio.StreamReader(limit=1 << 20)
+        protocol = asyncio.StreamReaderProtocol(events)
+        read_transport, _ = await loop.connect_read_pipe(lambda: protocol, events_pipe)
+        closers.append(read_transport.close)
+        write_transport, flow = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, jobs_pipe)
+        closers.append(lambda: None if write_transport.is_closing() else write_transport.abort())
+        return Worker(process, events, asyncio.StreamWriter(write_transport, flow, None, loop), names, limits)
+    except BaseException:  # cancelled: no Worker yet that the caller could end
+        for close in closers:
+            close()
+        closers[:] = [events_pipe.close, jobs_pipe.close]
+        _kill_group(process.pid)
+        await _reap(process)
+        raise

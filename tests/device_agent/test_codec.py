@@ -28,7 +28,7 @@ from device_agent.contract.measurement import (
     Verdict,
     VerdictCode,
 )
-from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.contract.settings import MAX_RUNS, MeasureRequest, Settings, Stopping
 from device_agent.contract.transfer import HeldBytes, InferHeader, UploadHeader
 from device_agent.wire.v1 import agent_pb2 as pb
 
@@ -92,9 +92,9 @@ run_settings = st.builds(
 stoppings = st.builds(
     lambda times, **rest: Stopping(min_time_s=min(times), max_time_s=max(times), **rest),
     times=st.tuples(st.floats(0, 86400), st.floats(0, 86400)),
-    warmup_runs=st.integers(1, 2**32 - 1),
+    warmup_runs=st.integers(1, MAX_RUNS),
     warmup_time_s=st.floats(0, 3600),
-    min_runs=st.integers(1, 2**32 - 1),
+    min_runs=st.integers(1, MAX_RUNS),
     precision=maybe(st.floats(1e-6, 0.5)),
 )
 deadlines = maybe(st.floats(1e-3, 1e6))

@@ -30,7 +30,7 @@ from device_agent.contract.errors import (
     WorkerTimedOut,
 )
 from device_agent.contract.measurement import Phase, Progress, Run, RunBatch, RunKind
-from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.contract.settings import MAX_RUNS, MeasureRequest, Settings, Stopping
 from device_agent.worker import frames, order
 from device_agent.worker.launch import (
     ArtifactFile,
@@ -46,7 +46,7 @@ from device_agent.worker.result import WorkerResult
 from device_agent.worker.stopping import StoppingRule
 
 RUNTIMES = Path(__file__).parents[1] / "fixtures" / "runtimes"
-NAMES = ["Steady", "Segfaults", "Exits", "Hangs", "Hungry", "Greedy", "Peaky", "Noisy", "Picky", "Broken"]
+NAMES = ["Steady", "Segfaults", "Exits", "Hangs", "Hungry", "Greedy", "Peaky", "Noisy", "Picky", "Broken", "Wide"]
 QUICK = Stopping(warmup_runs=2, warmup_time_s=0, min_runs=10, min_time_s=0, max_time_s=1, precision=None)
 MIB = 1 << 20
 
@@ -344,6 +344,22 @@ def test_inference_without_inputs_answers_and_a_wrong_input_is_named(tmp_path: P
     asyncio.run(scenario())
 
 
+def test_an_answer_that_no_message_carries_is_refused_in_the_worker(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with open_infer(
+            Settings(runtime="wide"), artifact(tmp_path), limits=WorkerLimits(deadline_s=30)
+        ) as session:
+            with pytest.raises(InvalidRequest, match=r"model 'net\.onnx': its outputs have 70\.0 MB .* smaller batch"):
+                await session.run(())
+
+    asyncio.run(scenario())
+
+
+def test_a_limit_beyond_what_the_kernel_counts_is_none(tmp_path: Path) -> None:
+    limits = WorkerLimits(deadline_s=60, memory_bytes=2**64 - 1)
+    assert Recorder().measure("steady", artifact(tmp_path), limits=limits).artifacts
+
+
 def test_an_inference_that_hangs_or_crashes_is_told_by_name(tmp_path: Path) -> None:
     async def scenario(runtime: str) -> None:
         async with open_infer(
@@ -492,7 +508,39 @@ def test_the_rule_looks_again_only_after_some_growth() -> None:
     assert rule.done(_timed(130, 0))
 
 
+def test_the_rule_ends_at_the_most_runs_that_anybody_may_ask_for() -> None:
+    rule = StoppingRule(Stopping(min_runs=1, min_time_s=9, max_time_s=9, precision=None), 1)
+    rule.count(0, MAX_RUNS - 1, 1.0)
+    assert not rule.done(())
+    rule.count(0, 1, 1.0)
+    assert rule.done(())
+    with pytest.raises(InvalidRequest, match="at most"):
+        Stopping(min_runs=MAX_RUNS + 1)
+    with pytest.raises(InvalidRequest, match="65 artifacts in one measurement; 64 at most"):
+        MeasureRequest(artifacts=("0" * 64,) * 65)
+
+
 def test_the_rule_ends_at_the_maximum_time() -> None:
     rule = StoppingRule(Stopping(min_runs=100, min_time_s=0, max_time_s=2), 1)
     rule.count(0, 3, 2.0)
     assert rule.done(_timed(3, 0))
+
+
+@pytest.mark.parametrize("steps", range(0, 24, 2))
+def test_a_start_that_is_cancelled_at_any_point_leaves_nothing(tmp_path: Path, steps: int) -> None:
+    """The fixture of this file looks for a folder, a descriptor or a child that is left."""
+    file = artifact(tmp_path)
+
+    async def load() -> None:
+        async with open_infer(Settings(runtime="steady"), file, limits=WorkerLimits()):
+            await asyncio.sleep(3600)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(load())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
