@@ -30,6 +30,10 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # A pulled cable is noticed within 30 s, and ends the job that nobody waits for.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # A ping of the flow control that is on its way holds back the keepalive's; it would be waited for a minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    # Without it a job that sends nothing for a while would be pinged twice only.
+    ("grpc.http2.max_pings_without_data", 0),
     # Clients may ping as often as that while they wait for a long, silent run.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),

@@ -32,12 +32,16 @@ from device_agent.wire.v1 import agent_pb2_grpc
 
 #: Bytes that are handed to the disk's thread at once: large enough to make the hand-over cheap.
 _WRITE_BYTES = 4 * 1024 * 1024
+#: The same for many small chunks, each of which has its own cost in memory.
+_WRITE_CHUNKS = 4096
 #: Trailing metadata is limited to 8 KiB by default, and percent encoding can triple a message.
 _MAX_MESSAGE = 1500
 _TRIM_AFTER_S = 1.0
 #: A silent upload keeps others from uploading the same artifact, a silent inference keeps them from the device.
 UPLOAD_IDLE_S = 60.0
 INFER_IDLE_S = 300.0
+#: A caller that reads nothing keeps others from the device, too.
+READ_IDLE_S = 60.0
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -126,7 +130,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
                 chunk = codec.upload_chunk_from_pb(message)
                 chunks.append(chunk)
                 size += len(chunk)
-                if size >= _WRITE_BYTES:
+                if size >= _WRITE_BYTES or len(chunks) >= _WRITE_CHUNKS:
                     if writing is not None:
                         await asyncio.wrap_future(writing)
                     writing = self._disk.submit(upload.write, chunks)
@@ -156,7 +160,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         try:
             async with aclosing(self._agent.measure(measurement, token, _caller(context))) as events:
                 async for event in events:
-                    await context.write(codec.event_to_pb(event))
+                    await _write(context, codec.event_to_pb(event))
         finally:
             self._trim_soon()
 
@@ -168,7 +172,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             async with self._agent.infer(header, token, _caller(context)) as session:
                 async for message in messages:
                     outputs = await session.run(codec.infer_inputs_from_pb(message))
-                    await context.write(codec.infer_outputs_to_pb(outputs))
+                    await _write(context, codec.infer_outputs_to_pb(outputs))
         finally:
             self._trim_soon()
 
@@ -219,6 +223,16 @@ async def _paced(requests: AsyncIterator[Any], idle_s: float, what: str) -> Asyn
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"no message of this {what} came for {idle_s:.0f} s; start it again") from None
         yield message
+
+
+async def _write(context: _Context, message: Any) -> None:
+    """Send one message of a stream. DeadlineExceeded if the caller leaves no room for it."""
+    try:
+        await asyncio.wait_for(context.write(message), READ_IDLE_S)
+    except asyncio.TimeoutError:
+        raise DeadlineExceeded(
+            f"the caller read nothing for {READ_IDLE_S:.0f} s and the device is wanted by others; start the call again"
+        ) from None
 
 
 async def _first(messages: AsyncIterator[Any]) -> Any:

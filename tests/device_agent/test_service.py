@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -10,11 +13,12 @@ import pytest
 from running_agent import RunningAgent, StartAgent
 from wire_client import ENDLESS, Connect, WireClient, artifact_of, error_of
 
-from device_agent import __version__, codec
+from device_agent import __version__, codec, service
 from device_agent.contract.artifact import Tensor
 from device_agent.contract.device import CONTRACT_VERSION
 from device_agent.contract.errors import (
     ArtifactNotFound,
+    DeadlineExceeded,
     DeviceBusy,
     InvalidRequest,
     LeaseLost,
@@ -23,7 +27,7 @@ from device_agent.contract.errors import (
 )
 from device_agent.contract.measurement import Progress, Reading, ReadingBatch, Run, RunBatch, RunKind
 from device_agent.contract.settings import Settings
-from device_agent.contract.transfer import HeldBytes, InferHeader
+from device_agent.contract.transfer import HeldBytes, InferHeader, UploadHeader
 from device_agent.wire.v1 import agent_pb2 as pb
 
 
@@ -190,8 +194,9 @@ class TestBadInput:
     def test_a_corrupt_model(self, client: WireClient) -> None:
         data = b"not a model at all" * 100
         artifact = client.upload(artifact_of(data, "noise.onnx"), data)
-        with pytest.raises(ModelRejected, match=r"noise\.onnx"):
+        with pytest.raises(ModelRejected, match=r"noise\.onnx") as caught:
             client.measure(artifact)
+        assert artifact.sha256 not in str(caught.value), "a path of the agent's store leaked"
         assert client.describe().cores >= 1
 
     def test_an_unknown_runtime(self, client: WireClient, tiny_onnx: Path) -> None:
@@ -244,3 +249,27 @@ class TestBadInput:
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert ("boardfit-error", "invalid-request") in caught.value.trailing_metadata()
         assert type(error_of(caught.value)) is InvalidRequest
+
+
+class TestCallersThatStall:
+    def test_one_that_reads_nothing_loses_the_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Full:
+            """A call whose stream has no room, and never will."""
+
+            async def write(self, message: object) -> None:
+                await asyncio.Event().wait()
+
+        monkeypatch.setattr(service, "READ_IDLE_S", 0.01)
+        with pytest.raises(DeadlineExceeded, match="read nothing"):
+            asyncio.run(service._write(Full(), "message"))
+
+    def test_a_file_in_the_smallest_pieces_is_whole(self, client: WireClient) -> None:
+        data = bytes(range(256)) * 40
+        artifact = artifact_of(data, "pieces.onnx")
+
+        def parts() -> Iterator[Any]:
+            yield codec.upload_header_to_pb(UploadHeader(artifact=artifact))
+            for place in range(len(data)):
+                yield codec.upload_chunk_to_pb(data[place : place + 1])
+
+        assert codec.upload_response_from_pb(client.call("UploadArtifact", parts())) == artifact
