@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.contract.device import Channel
 from device_agent.contract.errors import AgentStopping, DeviceBusy, WorkerCrashed
-from device_agent.contract.measurement import MeasureEvent, MeasureResult, Reading, ReadingBatch, RunBatch
+from device_agent.contract.measurement import MeasureEvent, MeasureResult, Reading, ReadingBatch, RunBatch, RunKind
 from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.verdicts import judge
 from device_agent.profiles import Profile
@@ -105,7 +105,8 @@ async def measure(
                     result = event
                     continue
                 if isinstance(event, RunBatch):
-                    runs.append(pack_runs(event.runs))
+                    # Verdicts are about timed runs; a long warm-up makes many others.
+                    runs.append(pack_runs(run for run in event.runs if run.kind is RunKind.TIMED))
                 yield event
                 fresh = sampler.drain()
                 if fresh:
@@ -161,12 +162,30 @@ def measure_limits(request: MeasureRequest) -> WorkerLimits:
 def default_memory_limit(root: Path = Path("/")) -> int:
     """Return what a worker may take: a share of MemAvailable, or of what the cgroup leaves if that is less (bytes)."""
     available = _mem_available(root)
-    cgroup = root / "sys/fs/cgroup"
-    try:
-        left = int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text())
-    except (OSError, ValueError):  # no cgroup v2, or no limit in it ("max")
-        left = available
-    return int(min(available, max(left, 0)) * MEMORY_SHARE)
+    left = _cgroup_left(root / "sys/fs/cgroup")
+    return int((available if left is None else min(available, left)) * MEMORY_SHARE)
+
+
+def _cgroup_left(folder: Path) -> int | None:
+    """Return the bytes that the cgroup leaves (v2, then v1), None if it has no limit.
+
+    The usage counts the page cache, which uploads fill and which the kernel gives up when memory is asked for.
+    """
+    names = (
+        ("memory.max", "memory.current", "memory.stat", ""),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
+    )
+    for limit, used, stat, prefix in names:
+        try:
+            left = int((folder / limit).read_text()) - int((folder / used).read_text())
+        except (OSError, ValueError):  # another version, or no limit ("max")
+            continue
+        cache = 0
+        with suppress(OSError, ValueError):
+            fields = dict(line.split() for line in (folder / stat).read_text().splitlines())
+            cache = sum(int(fields.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+        return max(0, left + cache)
+    return None
 
 
 def _mem_available(root: Path) -> int:

@@ -125,7 +125,15 @@ def test_an_aborted_slot_waits_for_its_job_and_takes_no_other() -> None:
 
 
 def board(root: Path, **files: str) -> Path:
-    paths = {"available": "proc/meminfo", "limit": "sys/fs/cgroup/memory.max", "used": "sys/fs/cgroup/memory.current"}
+    paths = {
+        "available": "proc/meminfo",
+        "limit": "sys/fs/cgroup/memory.max",
+        "used": "sys/fs/cgroup/memory.current",
+        "stat": "sys/fs/cgroup/memory.stat",
+        "limit1": "sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "used1": "sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "stat1": "sys/fs/cgroup/memory/memory.stat",
+    }
     for name, text in files.items():
         path = root / paths[name]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +152,13 @@ MEMINFO = "MemTotal:  4000 kB\nMemAvailable:  1000 kB\n"
         ({"limit": "600000\n", "used": "100000\n"}, 400_000),
         ({"limit": "100\n", "used": "200\n"}, 0),
         ({"limit": "9000000\n", "used": "0\n"}, 819_200),
+        # The page cache, full after large uploads, is given up when memory is asked for.
+        (
+            {"limit": "600000\n", "used": "590000\n", "stat": "anon 1\ninactive_file 400000\nactive_file 90000\n"},
+            400_000,
+        ),
+        ({"limit1": "600000\n", "used1": "500000\n", "stat1": "cache 1\ntotal_inactive_file 400000\n"}, 400_000),
+        ({"limit1": "9223372036854771712\n", "used1": "500000\n"}, 819_200),
     ],
 )
 def test_a_worker_may_take_most_of_what_is_available(tmp_path: Path, files: dict[str, str], limit_bytes: int) -> None:
