@@ -167,6 +167,19 @@ def test_a_falling_clock_is_throttled_and_a_rising_one_is_not() -> None:
     assert list(check(made, readings(made, "cpufreq.policy0", [0.6e9] * 3 + [1.5e9] * 17))) == [VerdictCode.STABLE]
 
 
+def test_the_clocks_of_idle_processors_say_nothing() -> None:
+    made = runs()
+    channels = (*CHANNELS, replace(CHANNELS[2], name="cpufreq.policy1"))
+    idle = readings(made, "cpufreq.policy1", [2.0e9] * 10 + [0.6e9] * 10)
+
+    def judged(busy: Sequence[float]) -> list[VerdictCode]:
+        read = [*readings(made, "cpufreq.policy0", busy), *idle]
+        return [verdict.code for verdict in judge(REQUEST, 0, made, read, result(), channels=channels)]
+
+    assert judged([2.0e9] * 20) == [VerdictCode.STABLE]
+    assert judged([2.0e9] * 10 + [1.5e9] * 10) == [VerdictCode.THROTTLED]
+
+
 def test_hot_needs_a_profile_and_a_zone_of_the_chip() -> None:
     made = runs()
     near = readings(made, "thermal.cpu", [60, 75.5])
