@@ -131,7 +131,7 @@ class Agent:
         """Return the settings with the device's default where they leave the threads to it."""
         if settings.threads is not None:
             return settings
-        return replace(settings, threads=default_threads(self._describe_board(), self._profile))
+        return replace(settings, threads=default_threads(self._describe_board(), self._profile, settings.cpus))
 
     async def _runtimes(self) -> tuple[RuntimeInfo, ...]:
         if self._probe is None or (self._probe.done() and (self._probe.cancelled() or self._probe.exception())):
@@ -145,11 +145,12 @@ class Agent:
             await asyncio.wait([self._probe])
 
 
-def default_threads(board: BoardFacts, profile: Profile | None) -> int:
-    """Return how many threads compute unless a request says otherwise."""
+def default_threads(board: BoardFacts, profile: Profile | None, cpus: tuple[int, ...] | None = None) -> int:
+    """Return how many threads compute unless a request says otherwise: no more than the processors it is pinned to."""
+    usable = board.cores if cpus is None else min(board.cores, len(cpus))
     if profile is not None and profile.threads is not None:
-        return min(profile.threads, board.cores)
-    return board.cores
+        return min(profile.threads, usable)
+    return usable
 
 
 def device_info(

@@ -129,7 +129,7 @@ def bench(
     kind = ArtifactFormat.of_suffix(path.suffix)
     settings = Settings(
         runtime=runtime or ("onnxruntime" if kind is ArtifactFormat.ONNX else "litert"),
-        threads=default_threads(describe_board(), profile) if threads is None else threads,
+        threads=default_threads(describe_board(), profile, cpus) if threads is None else threads,
         provider=provider,
         cpus=cpus,
     )

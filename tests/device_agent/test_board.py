@@ -6,10 +6,13 @@ import dataclasses
 import json
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from device_agent import profiles
+from device_agent.agent import default_threads
 from device_agent.board import describe_board
 from device_agent.contract.errors import InvalidRequest
 
@@ -41,3 +44,12 @@ def test_this_machine_has_memory_and_processors() -> None:
     assert facts.architecture == platform.machine()
     assert facts.cpu
     assert facts.kernel
+
+
+def test_default_threads_stay_on_the_processors_that_the_worker_is_pinned_to() -> None:
+    board = describe_board(ROOTS / "vm", usable_cpus=4)
+    four, one = replace(profiles.get("pi4"), threads=4), replace(profiles.get("pi4"), threads=1)
+    assert default_threads(board, four) == 4
+    assert default_threads(board, four, (2, 3)) == 2
+    assert default_threads(board, None, (3,)) == 1
+    assert default_threads(board, one, (0, 1)) == 1
