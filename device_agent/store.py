@@ -140,7 +140,7 @@ class ArtifactStore:
                     f"upload of {artifact.name!r} starts at byte {header.offset}, but the agent holds {held} bytes;"
                     f" ask for the offset and resume there"
                 )
-            self._make_room(artifact, header.offset)
+            self._make_room(artifact, held)
             self._writers[artifact.sha256] = artifact.size_bytes
         try:
             return Upload(artifact, path, offset=header.offset, commit=self._commit, release=self._release)
@@ -194,9 +194,10 @@ class ArtifactStore:
         }
         write_atomically(self._sidecar(artifact.sha256), json.dumps(record).encode())
 
-    def _make_room(self, artifact: Artifact, offset: int) -> None:
+    def _make_room(self, artifact: Artifact, held: int) -> None:
         """Evict unfinished uploads, then the least recently used artifacts, until quota and disk have room.
 
+        `held` bytes of it are on the disk already, to be continued or cut off.
         Raises StorageFull before anything is evicted if even all of it would not make enough room.
         """
         busy = {artifact.sha256, *self._writers}
@@ -210,7 +211,7 @@ class ArtifactStore:
         fixed += sum(self._writers.values())
         promised = sum(size - size_of(self._partial / sha256) for sha256, size in self._writers.items())
         free = self._free_bytes(self.root) - promised
-        missing = artifact.size_bytes - offset + MARGIN_BYTES
+        missing = artifact.size_bytes - held + MARGIN_BYTES
         idle = sum(size for _, size in evictable)
         if fixed + artifact.size_bytes > self.quota_bytes or missing > free + idle:
             raise StorageFull(

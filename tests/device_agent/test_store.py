@@ -177,6 +177,20 @@ def test_the_disk_is_asked_before_a_byte_moves(reopen: Reopen) -> None:
     assert put(store, bytes(MB)).size_bytes == MB
 
 
+def test_an_upload_that_starts_over_needs_no_second_room(reopen: Reopen) -> None:
+    """2 MB of a file of 3 MB are here and 2 MB are free: enough, since the first 2 MB are cut off."""
+    artifact = artifact_of(bytes(3 * MB))
+    upload = reopen().begin(UploadHeader(artifact=artifact))
+    assert upload is not None
+    upload.write([bytes(2 * MB)])
+    upload.close()
+    store = reopen(free_bytes=lambda _: 2 * MB)
+    again = store.begin(UploadHeader(artifact=artifact))
+    assert again is not None
+    again.write([bytes(3 * MB)])
+    assert again.finish() == artifact
+
+
 def test_unfinished_uploads_make_room_first(store: ArtifactStore) -> None:
     kept = put(store, b"k" * (4 * MB))
     lost = artifact_of(b"l" * (4 * MB))
