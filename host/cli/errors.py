@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from device_agent.contract.errors import BoardfitError, DeviceUnreachable, InvalidRequest
 from host.constraints import ConstraintNotMet
+from host.files import refusal
 from host.fleet.inventory import InvalidDeviceName, InventoryCorrupt, UnknownDevice
 
 
@@ -43,6 +44,8 @@ def message_of(error: BaseException) -> str:
     """
     if isinstance(error, BoardfitError):
         return str(error)
+    if isinstance(error, OSError) and (refused := refusal(error)) is not None:
+        return refused
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

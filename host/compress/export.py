@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from device_agent.contract.errors import StableError
 from host.compress.nodes import LAYER_OPERATORS, ExportedModel, describe
 from host.compress.proof import first_line
+from host.files import write_whole
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
@@ -44,7 +44,7 @@ def export_onnx(
     """Write `module`, in evaluation mode, for inputs (batch, C, H, W) float32 to `path`; `module` is not
     changed.
 
-    `ir_version` None leaves the exporter's. Raises ExportFailed; `path` is then as it was.
+    `ir_version` None leaves the exporter's. Raises ExportFailed, CannotWrite; `path` is then as it was.
     """
     title = type(module).__name__
     frozen = copy.deepcopy(module).cpu().eval()
@@ -81,7 +81,7 @@ def export_onnx(
             f"{title} was exported, but the file would not be valid with opset {opset} and IR version "
             f"{model.ir_version}: {first_line(error)}"
         ) from error
-    _write_atomically(path, model.SerializeToString())
+    write_whole(path, model.SerializeToString())
     return describe(path, _match_layers(model, calls))
 
 
@@ -196,21 +196,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file private to its owner; give it the rights of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.contract.errors import StableError
+from host.files import cannot_write
 
 
 class JournalMismatch(StableError):
@@ -19,21 +20,25 @@ class Journal:
     """Finished steps by key in `journal.jsonl`, each a JSON value; a line counts once it is complete and synced.
 
     The first line holds the options. A folder with other options is refused, since its steps answer other questions.
+    Raises JournalMismatch, CannotWrite.
     """
 
     def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
         self.folder = folder
         self._path = folder / "journal.jsonl"
         self._steps: dict[str, Any] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        found = self._read()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            found = self._read()
+        except OSError as error:
+            raise cannot_write(folder, error) from error
         wanted = json.loads(json.dumps(dict(options)))
         if found is None:
             self._append({"options": wanted})
         elif found != wanted:
             names = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
             raise JournalMismatch(
-                f"{folder} holds a compression with other options ({', '.join(names)}); name another --out, or remove the folder"
+                f"{folder} holds a compression with other {', '.join(names)}; name another --out, or remove the folder"
             )
 
     def once(self, key: str, step: Callable[[], Any]) -> Any:
@@ -71,7 +76,10 @@ class Journal:
         return options
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        with self._path.open("ab") as file:
-            file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._path.open("ab") as file:
+                file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self._path, error) from error

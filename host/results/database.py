@@ -31,7 +31,12 @@ def open_database(url: str | None = None) -> Engine:
     """Return an engine whose database has this version's schema. Raises DatabaseTooNew, HistoryUnavailable."""
     if url is None:
         path = default_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HistoryUnavailable(
+                f"cannot make the folder of the history, {path.parent}: {error.strerror}; set XDG_DATA_HOME to another place"
+            ) from error
         url = f"sqlite:///{path}"
     try:
         where = make_url(url)
@@ -54,7 +59,7 @@ def open_database(url: str | None = None) -> Engine:
         engine.dispose()
         raise HistoryUnavailable(
             f"cannot open the history at {shown}: {error.orig}. If the file is damaged, move it away; "
-            "--no-store measures without a history."
+            "`host bench --no-store` measures without a history."
         ) from error
     except BaseException:
         engine.dispose()

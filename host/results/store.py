@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from device_agent.contract.device import DeviceInfo
@@ -19,7 +20,7 @@ from device_agent.contract.errors import StableError
 from device_agent.contract.measurement import Measurement, MeasureResult
 from device_agent.contract.settings import MeasureRequest
 from host.results import models
-from host.results.database import open_database
+from host.results.database import HistoryUnavailable, open_database
 from host.results.environment import Environment, host_environment
 from host.results.records import from_json, to_json
 from host.results.samples import pack_readings, pack_runs, unpack_readings, unpack_runs
@@ -77,7 +78,10 @@ class StoredCompression:
 
 
 class ResultStore:
-    """An open history. What a method has returned from is on disk. May be used from several threads and processes."""
+    """An open history. What a method has returned from is on disk. May be used from several threads and processes.
+
+    Methods that write raise HistoryUnavailable where the database refuses, on a full disk for one.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -261,8 +265,15 @@ class ResultStore:
     def _writing(self) -> Iterator[Session]:
         # BEGIN IMMEDIATE on SQLite: a transaction that reads first and writes later fails at once if another
         # wrote between.
-        with Session(self._engine.execution_options(immediate=True)) as session, session.begin():
-            yield session
+        try:
+            with Session(self._engine.execution_options(immediate=True)) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            where = self._engine.url.render_as_string(hide_password=True)
+            raise HistoryUnavailable(
+                f"cannot write to the history at {where}: {error.orig}. Free some space there, or set XDG_DATA_HOME to "
+                "another place, then repeat the command."
+            ) from error
 
 
 def _fact(device_key: str, kind: str) -> Any:

@@ -1,7 +1,6 @@
 """Checkpoints: a state dict and what rebuilds the net around it. Read without unpickling code."""
 
-import os
-import tempfile
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from device_agent.contract.errors import StableError
+from host.files import write_whole
 
 FORMAT = 1
 
@@ -31,28 +31,15 @@ class Checkpoint:
 
 
 def write_atomically(path: Path, value: object) -> None:
-    """torch.save into a temporary file beside `path`, fsync, rename: a kill leaves the old file or the new
-    one.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file private to its owner; give it the rights of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write what torch.save makes of `value`; a kill leaves the old file or the new one. Raises CannotWrite."""
+    # Not straight into a file: on a full disk torch hides the system's error behind one of its own.
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write; `arguments` and `metadata` must hold plain numbers, strings, lists and dicts only."""
+    """Write; `arguments` and `metadata` must hold plain numbers, strings, lists and dicts only. Raises CannotWrite."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in checkpoint.state.items()}
     write_atomically(
         path,

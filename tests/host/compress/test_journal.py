@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from host.compress.journal import Journal, JournalMismatch
+from host.files import CannotWrite
 
 
 def refuse() -> None:
@@ -42,5 +43,11 @@ def test_a_step_that_fails_is_not_recorded(tmp_path: Path) -> None:
 
 def test_other_options_are_refused_by_name(tmp_path: Path) -> None:
     Journal(tmp_path, {"seed": 0, "epochs": 10})
-    with pytest.raises(JournalMismatch, match=r"other options \(epochs\)"):
+    with pytest.raises(JournalMismatch, match="with other epochs;"):
         Journal(tmp_path, {"seed": 0, "epochs": 12})
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(CannotWrite, match=r"out.run: .*name another place"):
+        Journal(tmp_path / "out" / "run", {})

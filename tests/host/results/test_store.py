@@ -268,6 +268,15 @@ def test_a_newer_database_is_left_alone(url: str, tmp_path: Path) -> None:
         ResultStore.open(url)
 
 
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    with ResultStore.open(f"sqlite:///{tmp_path / 'history.sqlite'}") as store:
+        with store._engine.connect() as connection:
+            # As on a full disk: the file may not grow. The limit belongs to this connection, which the pool gives out again.
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        with pytest.raises(HistoryUnavailable, match=r"history\.sqlite: .*full"):
+            store.put_device_fact("key", "kind", {"big": "x" * 1_000_000})
+
+
 def test_a_damaged_or_unknown_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
     path.write_bytes(b"this is no database at all, only text" * 100)
