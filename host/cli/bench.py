@@ -11,6 +11,8 @@ from host.cli.quantities import fraction
 
 #: Unless --max-time or a longer --min-time says otherwise.
 LONGEST_TIME_S = 10.0
+#: More than any board has; what lies beyond is a slip of the finger.
+MOST_PROCESSORS = 4096
 
 
 def _cpus(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[int, ...] | None:
@@ -21,7 +23,12 @@ def _cpus(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tup
         first, _, last = part.partition("-")
         if not first.isdecimal() or not (last.isdecimal() or "-" not in part):
             raise click.BadParameter(f"{text!r} is not a list of processor numbers such as 0,2-3")
-        found.extend(range(int(first), int(last or first) + 1))
+        numbers = range(int(first), int(last or first) + 1)
+        if not numbers or numbers[-1] > MOST_PROCESSORS:
+            raise click.BadParameter(
+                f"{text!r}: a range goes from a lower processor number to a higher one, such as 2-3"
+            )
+        found.extend(numbers)
     return tuple(found)
 
 

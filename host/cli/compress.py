@@ -97,11 +97,13 @@ def command(
 
     The result is an ONNX file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is still there.
     """
+    from device_agent.contract.errors import TransientError
     from host.cli.compress_view import StageLines, show
     from host.compress.measuring import Measuring, settings_for
     from host.compress.options import CompressOptions
     from host.compress.pipeline import compress
     from host.compress.subject import load_subject
+    from host.files import sole_use
     from host.fleet.devices import open_device
     from host.results.store import ResultStore
 
@@ -124,24 +126,37 @@ def command(
         max_accuracy_drop=max_accuracy_drop,
         seed=seed,
     )
-    holder = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
     subject = load_subject(options)
     with ExitStack() as stack:
         lines = stack.enter_context(StageLines())
         store = stack.enter_context(ResultStore.open())
         opened = stack.enter_context(open_device(device))
-        stack.enter_context(opened.client.lease(holder, f"compress {model}"))
-        folder = out if out is not None else _default_out(options.identity(), opened.name)
+        stack.enter_context(opened.client.lease(_holder(), f"compress {model}"))
+        folder = out if out is not None else _default_out({**options.identity(), **subject.fingerprints()}, opened.name)
+        stack.enter_context(sole_use(folder))
         measuring = Measuring(
             opened, settings_for(opened, threads=threads, provider=provider), store, on_event=lines.event
         )
-        record = compress(options, subject, measuring, out=folder, observer=lines, dry_run=dry_run)
+        try:
+            record = compress(options, subject, measuring, out=folder, observer=lines, dry_run=dry_run)
+        except (KeyboardInterrupt, TransientError):
+            lines.note(f"finished steps are kept in {folder}; the same command goes on after them")
+            raise
         store.add_compression(record, device=opened.info)
     if as_json:
         render.print_json(record)
     else:
         show(record)
     return ExitCode.CONSTRAINT_NOT_MET if record["met"] is False else ExitCode.DONE
+
+
+def _holder() -> str:
+    """Return who holds the device, for those who have to wait for it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in a container whose user has a number and no name
+        user = f"user {os.getuid()}"
+    return f"{user}@{socket.gethostname()} (process {os.getpid()})"
 
 
 def _default_out(identity: dict[str, Any], device: str) -> Path:

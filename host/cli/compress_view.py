@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from rich.markup import escape
 from rich.status import Status
 
 from host.cli import render
@@ -36,18 +37,18 @@ class StageLines(Observer):
 
     def stage(self, text: str) -> None:
         self._text = text
-        self._console.print(f"[dim]{time.monotonic() - self._started:6.0f} s[/dim]  {text}")
+        self._console.print(f"[dim]{time.monotonic() - self._started:6.0f} s[/dim]  {escape(text)}", soft_wrap=True)
         self._update("")
 
     def note(self, text: str) -> None:
-        self._console.print(f"            [dim]{text}[/dim]")
+        self._console.print(f"            [dim]{escape(text)}[/dim]", soft_wrap=True)
 
     def step(self, done: int, total: int) -> None:
         self._update(f" ({done} of {total})")
 
     def _update(self, suffix: str) -> None:
         if self._status is not None:
-            self._status.update(f"{self._text}{suffix}")
+            self._status.update(escape(f"{self._text}{suffix}"))
 
 
 def show(record: Mapping[str, Any]) -> None:
@@ -58,7 +59,8 @@ def show(record: Mapping[str, Any]) -> None:
     where = f"{device['name']} ({device['board']}, {device['cpu']}), {runtime['name']} {runtime['version']}"
     plural = "s" if record["threads"] > 1 else ""
     out.print(
-        f"\n[bold]{record['model']}[/bold] on {record['data']}, measured on {where}, {record['threads']} thread{plural}\n"
+        f"\n[bold]{escape(record['model'])}[/bold] on {escape(record['data'])}, measured on {escape(where)}, "
+        f"{record['threads']} thread{plural}\n"
     )
     if record["result"] is None:
         _show_plan(record)
@@ -69,14 +71,14 @@ def show(record: Mapping[str, Any]) -> None:
         f"accuracy ({after['test_images']:,} test images)",
         render.percent_text(before["accuracy"], 2),
         render.percent_text(after["accuracy"], 2),
-        f"{(after['accuracy'] - before['accuracy']) * 100:+.2f} points",
+        render.points_text(after["accuracy"] - before["accuracy"]),
     )
     for name in ("p50", "p90"):
         old, new = before["latency_ns"][name], after["latency_ns"][name]
         interval = after["latency_ratio_interval"]
         paired = render.ratio_text(after["latency_ratio"])
         if interval is not None:
-            paired += f" ({interval[0]:.3f} - {interval[1]:.3f})"
+            paired += f" {render.interval_text(*interval)}"
         table.add_row(
             f"latency, {name}",
             render.latency_text(old),
@@ -96,7 +98,7 @@ def show(record: Mapping[str, Any]) -> None:
     _show_target(record, target["latency_ratio"], after["latency_ratio"])
     out.print(f"device time {render.seconds_text(record['device_seconds'])}")
     for name, path in record["artifacts"].items():
-        out.print(f"{name:<10} {path}", soft_wrap=True)
+        out.print(f"{name:<10} {path}", soft_wrap=True, markup=False)
 
 
 def _show_target(record: Mapping[str, Any], target: float, ratio: float) -> None:
@@ -107,21 +109,21 @@ def _show_target(record: Mapping[str, Any], target: float, ratio: float) -> None
     if record["met"]:
         out.print(f"[green]met[/green]: {wanted}, measured {render.percent_text(ratio / target)} of it")
     else:
-        out.print(f"[red]not met[/red]: {wanted}; {record['reason']}")
+        out.print(f"[red]not met[/red]: {wanted}; {escape(record['reason'])}")
     if record["met"] and record["reason"]:
-        out.print(record["reason"])
+        out.print(record["reason"], markup=False)
     for side in ("baseline", "result"):
         for verdict in record[side]["verdict"]:
             if verdict["code"] != "stable":
                 value = f" ({render.number_text(verdict['value'])} {verdict['unit'] or ''})".replace(" )", ")")
-                out.print(f"{side} is {verdict['code']}{value}: {verdict['hint'] or ''}")
+                out.print(f"{side} is {verdict['code']}{value}: {verdict['hint'] or ''}", markup=False)
 
 
 def _show_plan(record: Mapping[str, Any]) -> None:
     out = render.console()
     table = render.table("group", "channels", "kept", right=("channels", "kept"))
     for name, widths in record["plan"].items():
-        table.add_row(name, str(widths["channels"]), str(widths["kept"]))
+        render.add_row(table, name, str(widths["channels"]), str(widths["kept"]))
     out.print(table)
     out.print(
         f"{record['chosen']} plan, not trained: predicted {render.ratio_text(record['predicted_ratio'])}, measured "
@@ -129,6 +131,6 @@ def _show_plan(record: Mapping[str, Any]) -> None:
         f"{render.ratio_text(record['target']['latency_ratio'])}"
     )
     if record["reason"]:
-        out.print(record["reason"])
+        out.print(record["reason"], markup=False)
     for layer in record["left_alone"]:
-        out.print(f"left alone: {layer['layer']}: {layer['reason']}")
+        out.print(f"left alone: {layer['layer']}: {layer['reason']}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -51,4 +52,6 @@ def fraction(text: str) -> float:
 def _split(text: str) -> tuple[float, str]:
     """Return number and lower-case unit; what is no quantity gets a unit that nobody knows."""
     match = _NUMBER.fullmatch(text)
-    return (float(match[1]), match[2].lower()) if match else (0.0, "?")
+    if match is None or not math.isfinite(float(match[1])):
+        return 0.0, "?"
+    return float(match[1]), match[2].lower()

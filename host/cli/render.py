@@ -72,6 +72,16 @@ def ratio_text(ratio: float | None) -> str:
     return DASH if ratio is None else f"{ratio:.3f}x"
 
 
+def points_text(fraction: float) -> str:
+    """Return a difference of two fractions as `-0.50 points`, of a hundred."""
+    return f"{fraction * 100:+.2f} points"
+
+
+def interval_text(low: float, high: float) -> str:
+    """Return the interval of a ratio as `(0.490 - 0.494)`."""
+    return f"({low:.3f} - {high:.3f})"
+
+
 def energy_text(energy_j: float | None) -> str:
     """Return an energy such as `48.1 mJ`."""
     if energy_j is None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from device_agent.contract.document import statistics_ns
 from device_agent.contract.errors import InvalidRequest, StableError
+from host.compress.attempt import Attempt, nearest, with_reason
 from host.compress.evaluation import evaluate
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
@@ -24,9 +25,10 @@ from host.compress.session import Session, State
 from host.compress.subject import Subject
 from host.compress.surgery import save_compressed
 from host.compress.verify import OutputCheck, check_outputs
+from host.files import write_whole
 from host.search.budgets import WINDOW
 from host.search.latency import LatencyModel
-from host.search.planner import Infeasible, round_budgets
+from host.search.planner import Infeasible, check_feasible, round_budgets
 
 #: Between rounds nothing has to be met exactly, so one measurement is enough.
 LOOSE_WINDOW = (0.9, 1.1)
@@ -34,6 +36,8 @@ LOOSE_WINDOW = (0.9, 1.1)
 CHECK_WINDOW = (WINDOW[0], 0.993)
 #: Corrections after fine-tuning, where the final measurement lies outside the window.
 MOST_CORRECTIONS = 2
+#: Plans measured where the target has to be met.
+MOST_TRIES = 6
 VERIFIED_IMAGES = 32
 
 
@@ -52,9 +56,10 @@ def compress(
 ) -> dict[str, Any]:
     """Compress `subject` for the device of `measuring`; write the results to `out` and return the record (docs/json-schema.md).
 
-    The record says whether the target was met and, if not, why; a target that no allowed plan reaches raises Infeasible. With
-    `dry_run` the first round's plan is measured on the device and nothing is trained. Raises the contract's errors,
-    ModelNotPrunable, TrainingError, OutputsDiffer, JournalMismatch.
+    The record says whether the target was met and, if not, why; a target that no allowed plan is predicted to reach raises
+    Infeasible before anything is trained. A target in nanoseconds is a ratio to the baseline as measured last. With `dry_run` a
+    plan for the whole target is measured on the device and nothing is trained. Raises the contract's errors, ModelNotPrunable,
+    TrainingError, OutputsDiffer, JournalMismatch, CannotWrite.
     """
     session = Session(options, subject, measuring, out, observer or Observer())
     session.observer.stage("measuring the baseline on the device")
@@ -70,7 +75,7 @@ def compress(
     model = session.learn(widths, granularity, baseline["latency_ns"]["p50"])
     state, rounds = session.start(), options.rounds_for(target)
     if dry_run:
-        wanted = Round(name="dry run", ratio=target, window=CHECK_WINDOW, tries=6, epochs=0)
+        wanted = Round(name="dry run", ratio=target, window=CHECK_WINDOW, tries=MOST_TRIES, epochs=0)
         candidate = _best(Chooser(session, state, wanted, model, widths).candidates(_methods(options)), wanted)
         return {
             **header(session),
@@ -79,6 +84,7 @@ def compress(
             "met": None,
             "result": None,
         }
+    check_feasible(session.network, widths, model, latency_ratio=target, max_parameters=options.max_parameters)
     budgets, epochs = round_budgets(target, rounds), split_epochs(options.epochs, rounds)
     for number, (budget, share) in enumerate(zip(budgets, epochs, strict=True), 1):
         last = number == rounds
@@ -86,33 +92,40 @@ def compress(
             name=f"round {number} of {rounds}",
             ratio=budget,
             window=CHECK_WINDOW if last else LOOSE_WINDOW,
-            tries=6 if last else 1,
+            tries=MOST_TRIES if last else 1,
             epochs=share,
         )
         before = state
-        candidate, model = _round(session, state, wanted, model, widths)
+        try:
+            candidate, model = _round(session, state, wanted, model, widths)
+        except Infeasible as error:
+            if number == 1:
+                raise
+            candidate = with_reason(candidate, str(error))
+            break
         state = candidate.state
-    final, comparison = _compare(session, state, "final")
+    attempts = [_attempt(session, candidate, "final")]
     for number in range(1, MOST_CORRECTIONS + 1):
-        ratio = comparison["latency_ratio"] / target
-        too_slow = ratio > WINDOW[1]
-        if not too_slow and (ratio >= WINDOW[0] or candidate.found.reason is not None):
+        last_try = attempts[-1]
+        too_slow = last_try.share > WINDOW[1]
+        if not too_slow and (last_try.share >= WINDOW[0] or candidate.found.reason is not None):
             break
         # Too slow: cut a little more from what was just trained. Too fast: from the last round's start, with more channels.
-        wanted = dataclasses.replace(
-            wanted,
+        wanted = Round(
             name=f"correction {number}",
-            ratio=target * candidate.found.best.ratio / comparison["latency_ratio"],
+            ratio=candidate.found.best.ratio / last_try.share,
+            window=CHECK_WINDOW,
+            tries=MOST_TRIES,
             epochs=max(1, epochs[-1] // 4) if too_slow else epochs[-1],
         )
         try:
             candidate, model = _round(session, state if too_slow else before, wanted, model, widths)
         except Infeasible as error:
-            candidate = dataclasses.replace(candidate, found=dataclasses.replace(candidate.found, reason=str(error)))
+            attempts[-1] = dataclasses.replace(last_try, candidate=with_reason(candidate, str(error)))
             break
         state = candidate.state
-        final, comparison = _compare(session, state, f"final {number}")
-    return _finish(session, baseline, target, model, candidate, final, comparison)
+        attempts.append(_attempt(session, candidate, f"final {number}"))
+    return _finish(session, baseline, model, nearest(attempts))
 
 
 def split_epochs(epochs: int, rounds: int) -> list[int]:
@@ -147,13 +160,13 @@ def _round(
     return dataclasses.replace(candidate, state=fine_tune(session, candidate.state, wanted)), chooser.updated_model()
 
 
-def _compare(session: Session, state: State, key: str) -> tuple[ExportedModel, dict[str, Any]]:
+def _attempt(session: Session, candidate: Candidate, key: str) -> Attempt:
     """Export the trained module, check its outputs on the device, and measure it in turns with the baseline, at length."""
     session.observer.stage("measuring the result on the device, in turns with the baseline")
-    final = session.export(state.module, "model")
+    final = session.export(candidate.state.module, "model")
 
     def measure() -> dict[str, Any]:
-        check = _verify(session, state.module, final)
+        check = _verify(session, candidate.state.module, final)
         found = session.measuring.compare(session.baseline, final, session.options.model, final=True)
         alone = measured(session.measuring.alone(final, session.options.model))
         return {
@@ -166,7 +179,9 @@ def _compare(session: Session, state: State, key: str) -> tuple[ExportedModel, d
             "check": dataclasses.asdict(check),
         }
 
-    return final, session.once(f"{key} {final.sha256[:8]}", measure)
+    comparison = session.once(f"{key} {final.sha256[:8]}", measure)
+    target = session.options.target.of(comparison["baseline_latency_ns"]["p50"])
+    return Attempt(candidate=candidate, comparison=comparison, target=target)
 
 
 def _verify(session: Session, module: nn.Module, exported: ExportedModel) -> OutputCheck:
@@ -201,13 +216,12 @@ def _planned(session: Session, target: float, candidate: Candidate) -> dict[str,
 def _finish(
     session: Session,
     baseline: Mapping[str, Any],
-    target: float,
     model: LatencyModel,
-    candidate: Candidate,
-    final: ExportedModel,
-    comparison: Mapping[str, Any],
+    attempt: Attempt,
 ) -> dict[str, Any]:
-    """Touch the test images for the first and only time, write checkpoint and record, and return the record."""
+    """Touch the test images for the first and only time, write model, checkpoint and record, and return the record."""
+    candidate, comparison, target = attempt.candidate, attempt.comparison, attempt.target
+    final = session.export(candidate.state.module, "model")  # a later attempt may lie there
     session.observer.stage("evaluating on the test images")
     shape, test = session.subject.model.input_shape, session.subject.data.test
     sides = {
@@ -252,14 +266,12 @@ def _finish(
         kept=candidate.state.kept,
         architecture=options.model,
         arguments=session.subject.model.arguments,
-        metadata={"data": options.data, "test_accuracy": sides["result"]["accuracy"], "latency_ratio": ratio},
+        metadata={
+            "data": session.subject.data.name,
+            "test_accuracy": sides["result"]["accuracy"],
+            "latency_ratio": ratio,
+        },
     )
-    write_json(session.out / "record.json", record)
+    write_whole(session.out / "record.json", (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+    (session.out / "variant.onnx").unlink(missing_ok=True)
     return record
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one step: a reader sees the old one or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.replace(path)

@@ -52,7 +52,8 @@ class Session:
         info = measuring.device.info
         runtime = next(each for each in info.runtimes if each.name == measuring.settings.runtime)
         self._opset, self._ir = min(17, runtime.max_onnx_opset or 17), runtime.max_onnx_ir
-        self.journal = Journal(out, {**options.identity(), "environment": environment(info, measuring.settings)})
+        where = {"device": measuring.device.name, "environment": environment(info, measuring.settings)}
+        self.journal = Journal(out, {**options.identity(), **where, **subject.fingerprints()})
         self.original = subject.model.module
         self.example = torch.from_numpy(subject.data.train.images[:2].copy())
         self.analysed: PrunableNetwork = analyse(self.original, self.example)

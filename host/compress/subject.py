@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from host.compress.options import CompressOptions
 from host.datasets.dataset import Dataset3, check_fits
@@ -21,6 +24,16 @@ class Subject:
 
     model: ZooModel
     data: Dataset3
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return hashes of the weights and of the images that plans are made on: a run is resumed only with the same ones."""
+        weights, images = hashlib.sha256(), hashlib.sha256()
+        for name, value in self.model.module.state_dict().items():
+            weights.update(name.encode() + np.ascontiguousarray(value.detach().cpu().double().numpy()).tobytes())
+        for split in (self.data.train, self.data.validation):
+            images.update(np.ascontiguousarray(split.images).data)
+            images.update(np.ascontiguousarray(split.labels).data)
+        return {"weights": weights.hexdigest()[:16], "images": images.hexdigest()[:16]}
 
 
 def load_subject(options: CompressOptions) -> Subject:

@@ -34,6 +34,7 @@ __all__ = [
     "Solution",
     "Try",
     "Widths",
+    "check_feasible",
     "correct",
     "neighbours",
     "parameters",
@@ -125,6 +126,19 @@ def slowest_within(
         gap=None if bound is None else max(0.0, -bound - ratio) / ratio,
         seconds=time.perf_counter() - started,
     )
+
+
+def check_feasible(
+    network: Network,
+    widths: Widths,
+    price: Price | LatencyModel,
+    *,
+    latency_ratio: float,
+    max_parameters: int | None = None,
+    time_limit_s: float = 10.0,
+) -> None:
+    """Raise Infeasible, with the fastest plan there is, unless some plan keeps both budgets."""
+    _Search(network, widths, price, latency_ratio, max_parameters, time.perf_counter() + time_limit_s).fastest()
 
 
 class _Search:

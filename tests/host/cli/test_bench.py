@@ -91,6 +91,8 @@ def test_what_cannot_be_measured(bench: Callable[..., Any], model: Path, tmp_pat
         ((model, "--precision", "2"), 2, "'2' is not a share"),
         ((model, "--min-time", "5", "--max-time", "1"), 2, "min_time_s (5.0) <= max_time_s (1.0)"),
         ((model, "--cpus", "0-"), 2, "is not a list of processor numbers"),
+        ((model, "--cpus", "3-1"), 2, "from a lower processor number to a higher one"),
+        ((model, "--cpus", "0-99999999999"), 2, "from a lower processor number to a higher one"),
         ((model, "--threads", "0"), 2, "--threads"),
         (("no_such_net",), 1, "there is no model 'no_such_net' in the zoo"),
     ):

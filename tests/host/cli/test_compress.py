@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -12,6 +17,8 @@ import pytest
 
 from host.cli.compress_view import show
 from host.cli.quantities import fraction, latency_target, size_bytes
+from host.compress.options import CompressOptions, LatencyTarget
+from host.compress.record import unmet
 
 FASHION = ("--data", "fashion-mnist")
 HALF = ("--target-latency", "0.5x")
@@ -37,7 +44,7 @@ def test_what_is_no_latency_target(text: str) -> None:
 def test_sizes_and_shares() -> None:
     assert [size_bytes(text) for text in ("900kB", "2MB", "40MiB", "12")] == [900_000, 2_000_000, 41_943_040, 12]
     assert [fraction(text) for text in ("1%", "0.25", "100%")] == [0.01, 0.25, 1.0]
-    for wrong in ("2 XB", "many"):
+    for wrong in ("2 XB", "many", "9" * 400):
         with pytest.raises(click.BadParameter):
             size_bytes(wrong)
     for wrong in ("101%", "2", "-1%", "1 MB"):
@@ -133,3 +140,42 @@ def test_the_table_has_before_after_and_the_verdict(capsys: pytest.CaptureFixtur
 def test_a_target_that_is_not_met_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     show(record(met=False, reason="latency is 1.040 of the target (no other allowed width)"))
     assert "not met: target 0.500x of the baseline's latency; latency is 1.040 of the target" in capsys.readouterr().out
+
+
+def test_square_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show(record(data="npz:[/a]", met=False, reason="layer [/b] is slow", artifacts={"onnx": "/[/c]/model.onnx"}))
+    shown = capsys.readouterr().out
+    assert "npz:[/a]" in shown
+    assert "layer [/b] is slow" in shown
+    assert "/[/c]/model.onnx" in shown
+
+
+def test_a_drop_of_exactly_what_is_allowed_is_allowed() -> None:
+    session: Any = SimpleNamespace(
+        options=CompressOptions(
+            model="net", data="things", target=LatencyTarget(ratio=0.5), max_accuracy_drop=0.01, max_memory_bytes=10
+        )
+    )
+    sides = {
+        "baseline": {"accuracy": 0.915, "correct": 1830, "test_images": 2000},
+        "result": {"accuracy": 0.905, "correct": 1810, "test_images": 2000, "peak_memory_bytes": 9},
+    }
+    assert unmet(session, sides, 0.5, 0.5, None) == []
+    sides["result"] = {"accuracy": 0.9045, "correct": 1809, "test_images": 2000, "peak_memory_bytes": 11}
+    memory, accuracy = unmet(session, sides, 0.5, 0.5, None)
+    assert "peak memory is 11 bytes, 10 are allowed" in memory
+    assert "accuracy dropped" in accuracy
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "host", "compress", "mobilenet_v2", *LOCAL, *FASHION, *HALF, "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (out / "baseline.onnx").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    shown, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert shown == ""
+    assert f"finished steps are kept in {out}; the same command goes on after them" in err
+    assert "Traceback" not in err

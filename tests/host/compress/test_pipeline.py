@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from device_agent.contract.settings import Settings
+from host.compress.journal import JournalMismatch
 from host.compress.measuring import Durations, Measuring
 from host.compress.options import CompressOptions, LatencyTarget
 from host.compress.pipeline import compress
@@ -153,6 +154,18 @@ def test_a_target_below_what_the_device_can_do_says_what_it_can(
     measuring = measuring_on(device, store)
     with pytest.raises(Infeasible, match=r"choose a (larger )?target"):
         compress(options(target=LatencyTarget(ratio=0.01)), subject, measuring, out=tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.training"))  # said before hours were spent
+
+
+def test_other_weights_are_no_continuation(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
+) -> None:
+    measuring = measuring_on(device, store)
+    compress(options(), subject, measuring, out=tmp_path / "out", dry_run=True)
+    with torch.no_grad():
+        next(subject.model.module.parameters())[0] += 1
+    with pytest.raises(JournalMismatch, match="other weights;"):
+        compress(options(), subject, measuring, out=tmp_path / "out")
 
 
 def test_the_test_images_decide_nothing(subject: Subject, device: Device, store: ResultStore, tmp_path: Path) -> None:
