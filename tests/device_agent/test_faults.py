@@ -23,6 +23,7 @@ from device_agent.contract.artifact import Artifact
 from device_agent.contract.errors import (
     ArtifactCorrupt,
     BoardfitError,
+    DeviceBusy,
     InvalidRequest,
     JobAborted,
     StorageFull,
@@ -226,6 +227,15 @@ class TestWorker:
         wait_until(lambda: workers_of(agent.process.pid) != [], "the worker runs")
         running.cancel()
         wait_until(lambda: workers_of(agent.process.pid) == [], "the worker is gone")
+        wait_until(lambda: not self._is_busy(client, artifact), "the device is free")
+
+    @staticmethod
+    def _is_busy(client: WireClient, artifact: Artifact) -> bool:
+        try:
+            client.measure(artifact)
+        except DeviceBusy:  # the job's worker has gone a moment before the job
+            return True
+        return False
 
 
 class _Load:
@@ -266,9 +276,7 @@ class _Load:
 
 
 @pytest.mark.timeout(900)
-def test_killed_at_random_moments(
-    start: StartAgent, connect: Connect, tiny_onnx: Path, tmp_path: Path
-) -> None:
+def test_killed_at_random_moments(start: StartAgent, connect: Connect, tiny_onnx: Path, tmp_path: Path) -> None:
     """No corrupt artifact, no acknowledged artifact lost, no orphan; each restart works. tests/faults kills fifty times."""
     moments = random.Random(5)
     store, temporary = tmp_path / "store", tmp_path / "tmp"
