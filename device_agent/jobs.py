@@ -25,6 +25,8 @@ from device_agent.worker.result import WorkerResult
 LOAD_S = 120.0
 #: For loading, and for each batch, of an inference; batches may be large and boards slow.
 INFER_DEADLINE_S = 600.0
+#: Before Python 3.12 asyncio.wait_for loses a cancellation that comes together with its result.
+CANCEL_AGAIN_S = 1.0
 #: Share of the available memory that a worker may take, so that the system and the agent live on.
 MEMORY_SHARE = 0.8
 
@@ -76,9 +78,11 @@ class JobSlot:
     async def abort(self) -> None:
         """End the running job, if there is one, wait until its worker is gone, and take no further jobs."""
         self.stopping = True
-        if self._job is not None and self._job.task is not None:
-            self._job.task.cancel()
-        await self._free.wait()
+        while self._job is not None:
+            if self._job.task is not None:
+                self._job.task.cancel()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._free.wait(), CANCEL_AGAIN_S)
 
 
 async def measure(

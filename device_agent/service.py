@@ -26,6 +26,7 @@ from device_agent.contract.errors import (
 )
 from device_agent.contract.transfer import UploadHeader
 from device_agent.heap import trim_heap
+from device_agent.jobs import CANCEL_AGAIN_S
 from device_agent.upload import Upload
 from device_agent.wire.v1 import agent_pb2 as pb
 from device_agent.wire.v1 import agent_pb2_grpc
@@ -90,10 +91,10 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
 
     async def stop(self) -> None:
         """End the uploads, whose callers are told so, and return after the last write."""
-        for task in self._uploads:
-            task.cancel()
-        if self._uploads:
-            await asyncio.wait(self._uploads)
+        while self._uploads:
+            for task in self._uploads:
+                task.cancel()
+            await asyncio.wait(self._uploads, timeout=CANCEL_AGAIN_S)
         if self._trim is not None:
             self._trim.cancel()
         self._disk.shutdown()

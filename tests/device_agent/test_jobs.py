@@ -124,6 +124,29 @@ def test_an_aborted_slot_waits_for_its_job_and_takes_no_other() -> None:
     asyncio.run(scenario())
 
 
+def test_an_abort_gets_through_to_a_job_that_loses_a_cancellation() -> None:
+    async def scenario() -> None:
+        slot = JobSlot()
+        lost: list[str] = []
+
+        async def job() -> None:
+            with slot.hold("inference with a.onnx", "ann"):
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError:
+                    lost.append("as asyncio.wait_for did before Python 3.12")
+                await asyncio.sleep(3600)
+
+        task = asyncio.create_task(job())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(slot.abort(), 60)
+        assert len(lost) == 1
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+
+
 def board(root: Path, **files: str) -> Path:
     paths = {
         "available": "proc/meminfo",
