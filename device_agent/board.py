@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def describe_board(
     cores = cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
     total = _meminfo(root)
     limit = _memory_limit(root)
-    machine = architecture or platform.machine()
+    machine = architecture or os.uname().machine
     compatible = tuple(filter(None, (_text(root / "proc/device-tree/compatible") or "").split("\0")))
     known = profiles.recognise(compatible, machine) if profile is None else profiles.get(profile)
     return BoardFacts(
@@ -87,8 +87,8 @@ def describe_board(
         cores=cores,
         memory_bytes=total if limit is None else min(total, limit) if total else limit,
         operating_system=_operating_system(root),
-        kernel=_text(root / "proc/sys/kernel/osrelease") or platform.release(),
-        python=platform.python_version(),
+        kernel=_text(root / "proc/sys/kernel/osrelease") or os.uname().release,
+        python=sys.version.split()[0],
         governor=_governor(root),
         profile=None if known is None else known.name,
         default_threads=min(cores, known.threads) if known is not None and known.threads else cores,
@@ -159,7 +159,7 @@ def _operating_system(root: Path) -> str:
         key, _, value = line.partition("=")
         if key == "PRETTY_NAME":
             return value.strip("\"'")
-    return platform.system()
+    return os.uname().sysname
 
 
 def _governor(root: Path) -> str | None:

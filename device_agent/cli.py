@@ -44,7 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
+def _import_asyncio_without_ssl() -> None:
+    """Import asyncio as on a Python that was built without ssl: gRPC brings its own TLS, and ssl costs 1.5 MiB."""
+    if "ssl" not in sys.modules:
+        sys.modules["ssl"] = None  # type: ignore[assignment]  # makes `import ssl` raise ImportError
+        try:
+            import asyncio  # noqa: F401
+        finally:
+            del sys.modules["ssl"]
+
+
 def _serve(options: argparse.Namespace) -> int:
+    _import_asyncio_without_ssl()
     import asyncio
 
     from device_agent.agent import Agent

@@ -11,7 +11,6 @@ Names are metadata and never part of a path. Methods may be called from any thre
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat, check_sha256
@@ -33,6 +32,7 @@ from device_agent.contract.errors import (
     UploadConflict,
 )
 from device_agent.contract.transfer import HeldBytes, UploadHeader
+from device_agent.digest import FileDigest
 from device_agent.durable import lock_folder, make_folder, megabytes, size_of, sync_folder, write_atomically
 from device_agent.upload import Upload
 
@@ -273,14 +273,11 @@ class ArtifactStore:
 
     def _repair(self, path: Path) -> Artifact | None:
         """Return the artifact of a file that lost its sidecar, with a new one; None if its content is not its hash."""
-        digest = hashlib.sha256()
+        with closing(FileDigest(path)) as digest:
+            if digest.hexdigest() != path.name:
+                return None
         with path.open("rb") as file:
             start = file.read(8)
-            file.seek(0)
-            while block := file.read(1 << 20):
-                digest.update(block)
-        if digest.hexdigest() != path.name:
-            return None
         # TFLite is a FlatBuffer with the file identifier TFL3 after the root offset; ONNX has no magic number.
         kind = ArtifactFormat.TFLITE if start[4:8] == b"TFL3" else ArtifactFormat.ONNX
         artifact = Artifact(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.errors import ArtifactCorrupt, InvalidRequest, StorageFull
+from device_agent.digest import FileDigest
 
-_BLOCK = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -31,20 +30,17 @@ class Upload:
         commit: Callable[[Artifact, Path], None],
         release: Callable[[Artifact], None],
     ) -> None:
-        """Open the partial file, cut it to `offset` and hash what it holds. OSError by the disk."""
+        """Open the partial file, cut it to `offset` and begin to hash what it holds. OSError by the disk."""
         self.artifact = artifact
         self._path = path
         self._commit = commit
         self._release = release
-        self._hash = hashlib.sha256()
-        self._written = 0
         self._closed = False
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(self._file, offset)
-            while block := os.read(self._file, _BLOCK):
-                self._hash.update(block)
-                self._written += len(block)
+            self._written = os.lseek(self._file, 0, os.SEEK_END)
+            self._digest = FileDigest(path)
         except BaseException:
             os.close(self._file)
             raise
@@ -58,7 +54,6 @@ class Upload:
                     f"upload of {self.artifact.name!r} has more than the {self.artifact.size_bytes} bytes announced;"
                     " nothing was stored; upload it again"
                 )
-            self._hash.update(chunk)
             view = memoryview(chunk)
             while view:
                 try:
@@ -67,6 +62,7 @@ class Upload:
                     raise self._full(error) from error
                 view = view[count:]
             self._written += len(chunk)
+        self._digest.grown()
 
     def finish(self) -> Artifact:
         """Check size and hash, synchronise and store.
@@ -79,10 +75,11 @@ class Upload:
                 f"upload of {self.artifact.name!r} ended after {self._written} of {self.artifact.size_bytes} bytes;"
                 " what came is kept: resume from there"
             )
-        if self._hash.hexdigest() != self.artifact.sha256:
+        digest = self._digest.hexdigest()
+        if digest != self.artifact.sha256:
             self._discard()
             raise ArtifactCorrupt(
-                f"upload of {self.artifact.name!r} has sha256 {self._hash.hexdigest()[:12]}..., announced was"
+                f"upload of {self.artifact.name!r} has sha256 {digest[:12]}..., announced was"
                 f" {self.artifact.sha256[:12]}...; nothing was stored; upload it again"
             )
         try:
@@ -98,6 +95,7 @@ class Upload:
         if not self._closed:
             self._closed = True
             os.close(self._file)
+            self._digest.close()
             self._release(self.artifact)
 
     def _discard(self) -> None:

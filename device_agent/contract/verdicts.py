@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from statistics import median
 from typing import Protocol
 
 from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.measurement import Reading, Run, RunKind, Verdict, VerdictCode
 from device_agent.contract.settings import MeasureRequest
-from device_agent.contract.statistics import median_interval, steadiest
+from device_agent.contract.statistics import median, median_interval, steadiest
 
 #: A run shorter than this many clock ticks cannot be timed to 1 %.
 CLOCK_TICKS = 100
@@ -177,6 +176,7 @@ def _values(readings: Sequence[Reading], channels: Sequence[Channel], quantity: 
             found[reading.channel].append(reading.value)
     return {name: values for name, values in found.items() if values}
 
+
 def _fastest_clock(readings: Sequence[Reading], channels: Sequence[Channel]) -> list[float]:
     """Return the highest clock of all processors at each moment that was sampled.
 
@@ -188,7 +188,6 @@ def _fastest_clock(readings: Sequence[Reading], channels: Sequence[Channel]) -> 
         if reading.channel in clocks:
             fastest[reading.time_ns] = max(reading.value, fastest.get(reading.time_ns, 0.0))
     return [fastest[time_ns] for time_ns in sorted(fastest)]
-
 
 
 def _bits(readings: Sequence[Reading], channels: Sequence[Channel]) -> int:

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +33,16 @@ class WorkerLimits:
     memory_bytes: int | None = None
 
 
+def temporary_folder() -> Path:
+    """Return the folder that workers' folders are made in: $TMPDIR, else /tmp, else /var/tmp."""
+    # tempfile would also ask TEMP and TMP, and brings random: 0.3 MiB.
+    places = (os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp")
+    return next((Path(place).absolute() for place in places if os.access(place, os.W_OK | os.X_OK)), Path.cwd())
+
+
 def clear_stale_folders() -> None:
     """Remove folders that workers of dead agents left in the temporary folder. Call at the agent's start."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*-*"):
+    for folder in temporary_folder().glob(f"{_FOLDER_PREFIX}*-*"):
         owner = folder.name[len(_FOLDER_PREFIX) :].partition("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -158,7 +164,8 @@ class Worker:
 @contextlib.asynccontextmanager
 async def start_worker(job: dict[str, Any], names: Sequence[str], limits: WorkerLimits) -> AsyncIterator[Worker]:
     """Start a worker on a job; kill and reap it, and remove its folder, at the end of the block."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
+    folder = temporary_folder() / f"{_FOLDER_PREFIX}{os.getpid()}-{os.urandom(8).hex()}"
+    folder.mkdir(mode=0o700)
     tasks: list[asyncio.Task[None]] = []
     closers: list[Callable[[], Any]] = []
     worker: Worker | None = None

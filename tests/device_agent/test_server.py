@@ -21,6 +21,9 @@ from device_agent.server import ListenAddress
 
 #: Loading any of these in the supervisor would cost the memory that the models need.
 HEAVY = ("numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "torch", "onnx", "host", "psutil")
+#: What `serve` goes without, for 6 MiB together: TLS and libcrypto, exact numbers, random ones, and what brings them.
+SPARED = ("ssl", "hashlib", "hmac", "secrets", "random", "decimal", "fractions", "statistics", "tempfile", "platform")
+SPARED_EXTENSIONS = ("_ssl", "_hashlib", "_random", "_decimal", "_statistics")
 
 
 def device_agent(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -43,12 +46,25 @@ def test_the_supervisor_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_serving_loads_no_ssl_and_nothing_that_brings_it() -> None:
+    code = (
+        "import sys, device_agent.cli as cli; before = set(sys.modules); cli._import_asyncio_without_ssl()\n"
+        "import device_agent.server, device_agent.store, device_agent.profiles, device_agent.board\n"
+        "device_agent.profiles.all_profiles(); device_agent.board.describe_board()\n"
+        f"print([name for name in {SPARED!r} if name in sys.modules and name not in before])\n"
+        "import ssl; ssl.create_default_context()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"
+
+
 def test_nothing_heavy_is_loaded_after_work_either(agent: RunningAgent, client: WireClient, tiny_onnx: Path) -> None:
     client.describe()
     client.measure(client.put(tiny_onnx))
     libraries = Path(f"/proc/{agent.process.pid}/maps").read_text()
     assert "grpc" in libraries
     assert not [name for name in HEAVY if f"/{name}/" in libraries]
+    assert not [name for name in SPARED_EXTENSIONS if f"/{name}." in libraries]
 
 
 def test_an_idle_agent_is_small(agent: RunningAgent, client: WireClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from device_agent.contract.statistics import (
     block_log_ratios,
     enough_undisturbed,
     interval_rank,
+    median,
     median_interval,
     paired_ratio,
     paired_ratio_of,
@@ -53,6 +55,16 @@ def test_percentile_agrees_with_numpy() -> None:
 def test_an_undefined_percentile_is_refused(values: list[float], percent: float) -> None:
     with pytest.raises(ValueError, match="not defined"):
         percentile(values, percent)
+
+
+@pytest.mark.parametrize("values", [[5], [7, 3], [2, 9, 4], [1.5, -2.0, 0.25, 8.0], list(range(100, 0, -1))])
+def test_the_median_is_that_of_the_standard_library(values: list[float]) -> None:
+    assert median(values) == median(iter(values)) == statistics.median(values)
+
+
+def test_no_values_have_no_median() -> None:
+    with pytest.raises(ValueError, match="not defined"):
+        median([])
 
 
 def test_ranks_cover_95_percent_and_the_next_would_not() -> None:

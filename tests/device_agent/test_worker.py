@@ -315,7 +315,7 @@ asyncio.run(main())
 def test_folders_of_dead_agents_are_cleared_and_those_of_live_ones_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     dead, alive = tmp_path / "boardfit-worker-4194999-x", tmp_path / f"boardfit-worker-{os.getpid()}-x"
     for folder in (dead, alive):
         folder.mkdir()
