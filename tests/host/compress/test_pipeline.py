@@ -1,5 +1,6 @@
 """The whole compression on a real agent, with a net and data small enough for seconds. Nothing here asserts on a time."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from device_agent.contract.settings import Settings
-from host.compress.journal import JournalMismatch
+from host.compress.journal import Journal, JournalMismatch
 from host.compress.measuring import Durations, Measuring
 from host.compress.options import CompressOptions, LatencyTarget
 from host.compress.pipeline import compress
@@ -131,6 +132,40 @@ def test_a_network_is_compressed_and_a_second_call_repeats_nothing(
     fresh = Subject(model=ZooModel(name="bars", module=net(), input_shape=SHAPE, num_classes=3), data=subject.data)
     again = compress(options(), fresh, measuring_on(device, store), out=tmp_path / "out")
     assert again == json.loads(json.dumps(record))
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_run_that_is_killed_again_and_again_ends_all_the_same(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, left = Journal._append, [0]
+
+    def append_and_die(journal: Journal, entry: dict[str, Any]) -> None:
+        append(journal, entry)
+        if "key" in entry:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+
+    monkeypatch.setattr(Journal, "_append", append_and_die)
+    record = None
+    starts = 0
+    while record is None:
+        starts += 1
+        assert starts < 60
+        left[0] = 2
+        fresh = Subject(model=ZooModel(name="bars", module=net(), input_shape=SHAPE, num_classes=3), data=subject.data)
+        with contextlib.suppress(Killed):
+            record = compress(options(), fresh, measuring_on(device, store), out=tmp_path / "out")
+    steps = [json.loads(line) for line in (tmp_path / "out" / "journal.jsonl").read_text().splitlines()[1:]]
+    keys = [step["key"] for step in steps]
+    assert starts == len(keys) // 2 + 1
+    assert len(set(keys)) == len(keys)
+    assert record["device_seconds"] == pytest.approx(sum(step["value"]["device_ns"] for step in steps) / 1e9)
+    jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
 
 
 def test_a_dry_run_plans_and_trains_nothing(
