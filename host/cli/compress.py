@@ -97,7 +97,7 @@ def command(
 
     The result is an ONNX file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is still there.
     """
-    from device_agent.contract.errors import TransientError
+    from device_agent.contract.errors import LeaseLost, TransientError
     from host.cli.compress_view import StageLines, show
     from host.compress.measuring import Measuring, settings_for
     from host.compress.options import CompressOptions
@@ -139,7 +139,7 @@ def command(
         )
         try:
             record = compress(options, subject, measuring, out=folder, observer=lines, dry_run=dry_run)
-        except (KeyboardInterrupt, TransientError):
+        except (KeyboardInterrupt, TransientError, LeaseLost):
             lines.note(f"finished steps are kept in {folder}; the same command goes on after them")
             raise
         store.add_compression(record, device=opened.info)

@@ -16,11 +16,9 @@ from typing import Any
 
 from host.search.network import Group, Layer, LayerKind, Network
 
-#: Multiples that are tried, from fine to coarse. Powers of two: every kernel known to us blocks by one of
-#: them.
+#: Multiples that are tried, from fine to coarse. Powers of two: every kernel known to us blocks by one.
 MULTIPLES = (1, 2, 4, 8, 16)
-#: Offsets from the reference. Every width but the ends lies midway between two neighbours of the next coarser
-#: multiple.
+#: Offsets from the reference. Every width but the ends lies midway between two neighbours of the next coarser multiple.
 OFFSETS = (0, 1, 2, 4, 6, 8, 10, 12, 14, 15, 16)
 #: One-sided 95 % of a normal distribution.
 SURENESS = 1.645
