@@ -19,7 +19,7 @@ class Quantity(str, Enum):
     POWER = "power"  # W
     ENERGY = "energy"  # J, cumulative
     MEMORY = "memory"  # bytes
-    FRACTION = "fraction"  # 0 to 1: load, pressure
+    FRACTION = "fraction"  # of 1: pressure, and load per processor, which may exceed 1
     COUNT = "count"  # cumulative events
     FLAGS = "flags"  # bit field, as the firmware defines it
 

@@ -36,9 +36,12 @@ def test_every_profile_that_ships_is_valid_and_sourced() -> None:
         (["raspberrypi,3-model-b-plus", "brcm,bcm2837"], "aarch64", "pi3"),
         (["raspberrypi,model-zero-2-w", "brcm,bcm2837"], "aarch64", "pi-zero-2w"),
         (["raspberrypi,4-model-b", "brcm,bcm2711"], "armv7l", "pi4"),
+        (["raspberrypi,4s-compute-module", "brcm,bcm2711"], "aarch64", "pi4"),
+        (["raspberrypi,3-plus-compute-module", "brcm,bcm2837"], "aarch64", "pi3"),
         (["raspberrypi,5-model-b", "brcm,bcm2712"], "aarch64", "pi5"),
         (["nvidia,jetson-nano", "nvidia,tegra210"], "aarch64", "jetson-nano"),
         (["nvidia,p3768-0000+p3767-0005-super", "nvidia,p3767-0005", "nvidia,tegra234"], "aarch64", "jetson-orin-nano"),
+        (["nvidia,p3737-0000+p3701-0008", "nvidia,p3701-0008", "nvidia,tegra234"], "aarch64", "jetson-agx-orin"),
         (["nvidia,p3737-0000+p3701-0005", "nvidia,p3701-0005", "nvidia,tegra234"], "aarch64", "jetson-agx-orin"),
         (["nvidia,p3768-0000+p3767-0000", "nvidia,p3767-0000", "nvidia,tegra234"], "aarch64", None),  # Orin NX
         ([], "x86_64", "x86"),
