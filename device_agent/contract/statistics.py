@@ -29,7 +29,7 @@ UNDISTURBED_SHARE = 0.2
 def median(values: Iterable[float]) -> float:
     """Return the median; ValueError for no values.
 
-    The standard library's brings fractions, decimal and random, which cost an agent 0.8 MiB.
+    The standard library's brings fractions, decimal and random, which cost an agent 0.7 MiB.
     """
     ordered = sorted(values)
     if not ordered:
