@@ -22,6 +22,8 @@ DONE, FAILED, USAGE = 0, 1, 2
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _DEFAULT_QUOTA = 2 * 2**30
+#: Linux has no processor beyond this (CONFIG_NR_CPUS on x86-64 is 8192 at most).
+_LAST_CPU = 8191
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,7 +199,10 @@ def _size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]i?|)B?", text)
     if not match or (match[2] == "ki"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500M, 2G or 2Gi")
-    return int(float(match[1]) * _UNITS[match[2]])
+    size = float(match[1]) * _UNITS[match[2]]
+    if not 1 <= size < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size that a disk can have")
+    return int(size)
 
 
 def _cpus(text: str) -> tuple[int, ...]:
@@ -205,7 +210,10 @@ def _cpus(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, separator, last = part.partition("-")
         try:
-            cpus += range(int(first), int(last if separator else first) + 1)
+            found = range(int(first), int(last if separator else first) + 1)
+            if not found or found[-1] > _LAST_CPU:
+                raise ValueError
+            cpus += found
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 0,1 or 4-7") from None
     return tuple(cpus)

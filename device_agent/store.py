@@ -4,7 +4,7 @@
     DIR/lock                  held by the one agent that serves from DIR
     DIR/artifacts/SHA256      the file as it was uploaded
     DIR/artifacts/SHA256.json what people call it, and its format
-    DIR/partial/SHA256        an unfinished upload, kept for a day
+    DIR/partial/SHA256        an unfinished upload; one older than a day goes at the next start
 
 Names are metadata and never part of a path. Methods may be called from any thread; those that touch the disk block.
 """

@@ -180,7 +180,18 @@ def test_version() -> None:
     assert (done.returncode, done.stdout) == (0, f"device-agent {__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--quota", "lots"), ("serve", "--listen", "here")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("dance",),
+        ("serve", "--quota", "lots"),
+        ("serve", "--quota", "0"),
+        ("serve", "--listen", "here"),
+        ("bench", "net.onnx", "--cpus", "3-1"),
+        ("bench", "net.onnx", "--cpus", "0-4000000000"),
+    ],
+)
 def test_usage(arguments: tuple[str, ...]) -> None:
     done = device_agent(*arguments)
     assert done.returncode == 2
