@@ -13,9 +13,6 @@ METHODS = ("latency", "uniform")
 #: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
 ONE_SHOT_RATIO = 1 / 1.5
 
-#: An exported graph without its weights takes about this much: nodes, names and shapes (41 kB for MobileNetV2).
-GRAPH_BYTES = 50_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTarget:
@@ -93,11 +90,6 @@ class CompressOptions:
         while ratio < ONE_SHOT_RATIO**rounds - 1e-9 and rounds < self.epochs:
             rounds += 1
         return rounds
-
-    @property
-    def max_parameters(self) -> int | None:
-        """The size budget as float32 parameters, with room for the file's graph and names."""
-        return None if self.max_size_bytes is None else max(0, self.max_size_bytes - GRAPH_BYTES) // 4
 
     def identity(self) -> dict[str, Any]:
         """Return all fields as JSON values: a run is resumed only under the same ones."""

@@ -84,7 +84,7 @@ def compress(
             "met": None,
             "result": None,
         }
-    check_feasible(session.network, widths, model, latency_ratio=target, max_parameters=options.max_parameters)
+    check_feasible(session.network, widths, model, latency_ratio=target, max_parameters=session.max_parameters)
     budgets, epochs = round_budgets(target, rounds), split_epochs(options.epochs, rounds)
     for number, (budget, share) in enumerate(zip(budgets, epochs, strict=True), 1):
         last = number == rounds

@@ -141,7 +141,7 @@ class Chooser:
         )
 
     def _solve(self, method: str, budget: float) -> Plan:
-        network, limit = self.session.network, self.session.options.max_parameters
+        network, limit = self.session.network, self.session.max_parameters
         if method == "uniform":
             plan = uniform(network, self.widths, self.model, budget).plan
             if limit is not None and parameters(network, plan.kept) > limit:

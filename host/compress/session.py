@@ -28,6 +28,7 @@ from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.network import Network, Plan
 from host.search.probe import Probe, probe_plans
+from host.search.solution import parameters
 
 #: A ratio from too few blocks for an interval is taken to be known within this factor.
 NO_INTERVAL = 1.1
@@ -62,6 +63,15 @@ class Session:
             reasons = "; ".join(f"{each.layer}: {each.reason}" for each in self.network.left_alone[:5])
             raise ModelNotPrunable(f"{options.model} has no channels that can be removed ({reasons})")
         self.baseline = self.export(self.original, "baseline")
+
+    @property
+    def max_parameters(self) -> int | None:
+        """The size budget as float32 parameters of the layers; what else the baseline's file holds is taken to stay."""
+        budget = self.options.max_size_bytes
+        if budget is None:
+            return None
+        rest = self.baseline.path.stat().st_size - 4 * parameters(self.network, self.network.full_plan().kept)
+        return max(0, budget - rest) // 4
 
     def start(self) -> State:
         """Return the original, with every channel."""

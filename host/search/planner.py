@@ -191,7 +191,7 @@ class _Search:
         if not self._small(least):
             raise Infeasible(
                 f"even the narrowest plan has {parameters(self._network, least.kept)} parameters, and the "
-                f"budget is {self._max_parameters}: raise the size budget, or lower the floor of the widths",
+                f"budget is {self._max_parameters}: raise the size budget",
                 fastest_ratio=self.ratio(least),
                 fastest_plan=least,
             )
@@ -203,7 +203,7 @@ class _Search:
                 "no plan over the allowed widths is predicted below "
                 f"{self.ratio(fastest):.3f}x of the baseline's latency, and the target is "
                 f"{self._budget:.3f}x: choose a target of at least "
-                f"{self.ratio(fastest):.3f}x, or lower the floor of the widths",
+                f"{self.ratio(fastest):.3f}x",
                 fastest_ratio=self.ratio(fastest),
                 fastest_plan=fastest,
             )

@@ -62,7 +62,7 @@ def uniform(
         )
     raise Infeasible(
         f"the narrowest uniform plan is predicted at {ratio:.3f}x of the baseline's latency, and the target "
-        f"is {latency_ratio:.3f}x: choose a larger target, or lower the floor of the widths",
+        f"is {latency_ratio:.3f}x: choose a larger target",
         fastest_ratio=ratio,
         fastest_plan=plan,
     )

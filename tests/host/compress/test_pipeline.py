@@ -16,10 +16,12 @@ from torch import nn
 from device_agent.contract.settings import Settings
 from host.compress.journal import Journal, JournalMismatch
 from host.compress.measuring import Durations, Measuring
+from host.compress.observer import Observer
 from host.compress.options import CompressOptions, LatencyTarget
 from host.compress.pipeline import compress
+from host.compress.session import Session
 from host.compress.subject import Subject
-from host.compress.surgery import load_compressed
+from host.compress.surgery import load_compressed, prune
 from host.datasets.dataset import Dataset3, Split
 from host.fleet.client import AgentClient
 from host.fleet.devices import Device
@@ -190,6 +192,22 @@ def test_a_target_below_what_the_device_can_do_says_what_it_can(
     with pytest.raises(Infeasible, match=r"choose a (larger )?target"):
         compress(options(target=LatencyTarget(ratio=0.01)), subject, measuring, out=tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.training"))  # said before hours were spent
+
+
+def test_a_size_budget_is_kept_and_one_that_is_too_small_is_refused(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
+) -> None:
+    measuring = measuring_on(device, store)
+    size = Session(options(), subject, measuring, tmp_path / "first", Observer()).baseline.path.stat().st_size
+    budget = size // 3
+    record = compress(options(max_size_bytes=budget), subject, measuring, out=tmp_path / "out", dry_run=True)
+    widths = {name: group["kept"] for name, group in record["plan"].items()}
+    session = Session(options(max_size_bytes=budget), subject, measuring, tmp_path / "out", Observer())
+    kept = {name: range(width) for name, width in widths.items()}
+    small = session.export(prune(session.analysed, session.original, kept), "small")
+    assert small.path.stat().st_size <= budget
+    with pytest.raises(Infeasible, match="raise the size budget"):
+        compress(options(max_size_bytes=1000), subject, measuring, out=tmp_path / "least", dry_run=True)
 
 
 def test_other_weights_are_no_continuation(
