@@ -141,8 +141,9 @@ def _methods(options: CompressOptions) -> tuple[str, ...]:
 
 
 def _best(candidates: Sequence[Candidate], wanted: Round) -> Candidate:
-    """Return the most accurate of the candidates that reach the ratio; the fastest where none does."""
-    reached = [each for each in candidates if each.found.best.ratio <= wanted.window[1] * wanted.ratio]
+    """Return the most accurate of the candidates at or under the ratio (or the window); the fastest where none is."""
+    limit = max(wanted.window[1], 1.0) * wanted.ratio
+    reached = [each for each in candidates if each.found.best.ratio <= limit]
     if not reached:
         return min(candidates, key=lambda each: each.found.best.ratio)
     return max(reached, key=lambda each: each.accuracy)
