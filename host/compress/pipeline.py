@@ -20,7 +20,7 @@ from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions
 from host.compress.record import header, measured, plan_of, structure, tested, unmet
-from host.compress.rounds import Candidate, Chooser, Round, fine_tune
+from host.compress.rounds import Candidate, Chooser, Round, best_of, fine_tune
 from host.compress.session import Session, State
 from host.compress.subject import Subject
 from host.compress.surgery import save_compressed
@@ -76,7 +76,7 @@ def compress(
     state, rounds = session.start(), options.rounds_for(target)
     if dry_run:
         wanted = Round(name="dry run", ratio=target, window=CHECK_WINDOW, tries=MOST_TRIES, epochs=0)
-        candidate = _best(Chooser(session, state, wanted, model, widths).candidates(_methods(options)), wanted)
+        candidate = best_of(Chooser(session, state, wanted, model, widths).candidates(_methods(options)), wanted)
         return {
             **header(session),
             "baseline": {**baseline, **structure(session.original, subject.model.input_shape, session.baseline.path)},
@@ -140,21 +140,12 @@ def _methods(options: CompressOptions) -> tuple[str, ...]:
     return ("latency", "uniform") if options.method == "latency" else (options.method,)
 
 
-def _best(candidates: Sequence[Candidate], wanted: Round) -> Candidate:
-    """Return the most accurate of the candidates at or under the ratio (or the window); the fastest where none is."""
-    limit = max(wanted.window[1], 1.0) * wanted.ratio
-    reached = [each for each in candidates if each.found.best.ratio <= limit]
-    if not reached:
-        return min(candidates, key=lambda each: each.found.best.ratio)
-    return max(reached, key=lambda each: each.accuracy)
-
-
 def _round(
     session: Session, start: State, wanted: Round, model: LatencyModel, widths: Mapping[str, tuple[int, ...]]
 ) -> tuple[Candidate, LatencyModel]:
     """Choose, fine-tune and keep the weights; return the candidate with its trained state, and what was learned of latency."""
     chooser = Chooser(session, start, wanted, model, widths)
-    candidate = _best(chooser.candidates(_methods(session.options)), wanted)
+    candidate = best_of(chooser.candidates(_methods(session.options)), wanted)
     session.observer.note(
         f"taken: the {candidate.method} plan, {candidate.found.best.ratio:.3f}x of the baseline's latency"
     )

@@ -55,6 +55,15 @@ class Candidate:
     accuracy: float
 
 
+def best_of(candidates: Sequence[Candidate], wanted: Round) -> Candidate:
+    """Return the most accurate of the candidates at or under the ratio (or the window); the fastest where none is."""
+    limit = max(wanted.window[1], 1.0) * wanted.ratio
+    reached = [each for each in candidates if each.found.best.ratio <= limit]
+    if not reached:
+        return min(candidates, key=lambda each: each.found.best.ratio)
+    return max(reached, key=lambda each: each.accuracy)
+
+
 class Chooser:
     """The choices of one round, all cut from `start`. Channels are counted in the original's coordinates by `State.kept`."""
 
