@@ -84,13 +84,19 @@ class Measuring:
         *,
         final: bool = False,
         profile: bool = False,
+        longer: float = 1.0,
     ) -> Comparison:
-        """Measure `candidate` in turns with `baseline`, until the interval of the ratio is within PRECISION or time is up."""
+        """Measure `candidate` in turns with `baseline`, until the interval of the ratio is within PRECISION or time is up.
+
+        `longer` multiplies both times.
+        """
         durations = self.durations
         time_s, longest_s = durations.pair_s, durations.longest_pair_s
         if final:
             time_s, longest_s = durations.final_s, durations.longest_final_s
-        stopping = Stopping(warmup_time_s=0.2, min_time_s=time_s, max_time_s=longest_s, precision=PRECISION)
+        stopping = Stopping(
+            warmup_time_s=0.2, min_time_s=time_s * longer, max_time_s=longest_s * longer, precision=PRECISION
+        )
         hashes = (self.push(baseline.path, "baseline"), self.push(candidate.path, name))
         measurement = self._measure(hashes, stopping, names=("baseline", name), profile=profile)
         ratio = paired_ratio(measurement)

@@ -13,6 +13,8 @@ from torch import nn
 
 from device_agent.contract.document import statistics_ns
 from device_agent.contract.errors import InvalidRequest, StableError
+from device_agent.contract.measurement import Measurement
+from device_agent.contract.statistics import percentile
 from host.compress.attempt import Attempt, nearest, with_reason
 from host.compress.evaluation import evaluate
 from host.compress.measuring import Measuring
@@ -26,7 +28,7 @@ from host.compress.subject import Subject
 from host.compress.surgery import save_compressed
 from host.compress.verify import OutputCheck, check_outputs
 from host.files import write_whole
-from host.search.budgets import WINDOW
+from host.search.budgets import WINDOW, within
 from host.search.latency import LatencyModel
 from host.search.planner import Infeasible, check_feasible, round_budgets
 
@@ -157,9 +159,15 @@ def _attempt(session: Session, candidate: Candidate, key: str) -> Attempt:
     session.observer.stage("measuring the result on the device, in turns with the baseline")
     final = session.export(candidate.state.module, "model")
 
+    def target_in(measurement: Measurement) -> float:
+        return session.options.target.of(percentile(measurement.latencies_ns(0), 50))
+
     def measure() -> dict[str, Any]:
         check = _verify(session, candidate.state.module, final)
         found = session.measuring.compare(session.baseline, final, session.options.model, final=True)
+        if not within(found.ratio.ratio, target_in(found.measurement), WINDOW):
+            # A neighbour on the device can move a ratio by 2 %, and a correction costs epochs: the finding has to repeat.
+            found = session.measuring.compare(session.baseline, final, session.options.model, final=True, longer=2.0)
         alone = measured(session.measuring.alone(final, session.options.model))
         return {
             "latency_ratio": found.ratio.ratio,

@@ -1,6 +1,7 @@
 """The whole compression on a real agent, with a net and data small enough for seconds. Nothing here asserts on a time."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,3 +236,23 @@ def test_the_test_images_decide_nothing(subject: Subject, device: Device, store:
         options(), Subject(model=subject.model, data=poisoned), measuring, out=tmp_path / "out", dry_run=True
     )
     assert record["plan"]
+
+
+def test_a_final_ratio_outside_the_window_has_to_repeat(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare, finals = Measuring.compare, []
+
+    def disturbed(self: Measuring, *arguments: Any, final: bool = False, longer: float = 1.0, **more: Any) -> Any:
+        found = compare(self, *arguments, final=final, longer=longer, **more)
+        if final:
+            finals.append((longer, found.ratio.ratio))
+            if longer == 1.0:
+                found = dataclasses.replace(found, ratio=dataclasses.replace(found.ratio, ratio=0.99))
+        return found
+
+    monkeypatch.setattr(Measuring, "compare", disturbed)
+    wanted = options(target=LatencyTarget(ratio=0.75), epochs=1)
+    record = compress(wanted, subject, measuring_on(device, store), out=tmp_path / "out")
+    assert [longer for longer, _ in finals[:2]] == [1.0, 2.0]
+    assert record["result"]["latency_ratio"] in [ratio for longer, ratio in finals if longer == 2.0]
