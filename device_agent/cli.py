@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from device_agent.profiles import Profile
 
 DONE, FAILED, USAGE = 0, 1, 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _DEFAULT_QUOTA = 2 * 2**30
@@ -27,7 +28,7 @@ _LAST_CPU = 8191
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 failed, 2 usage."""
+    """Run the command and return its exit code: 0 done, 1 failed, 2 usage, 130 interrupted."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # gRPC's core reports a port in use in its own words, before we can say it in ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error))
         return USAGE if isinstance(error, InvalidRequest) else FAILED
     except KeyboardInterrupt:
-        return FAILED
+        _say("interrupted")
+        return INTERRUPTED
 
 
 def _import_asyncio_without_ssl() -> None:
@@ -116,7 +118,10 @@ def _bench(options: argparse.Namespace) -> int:
     from device_agent.contract.settings import Stopping
     from device_agent.report import bench
 
-    given = {"min_runs": options.min_runs, "min_time_s": options.min_time, "max_time_s": options.max_time}
+    longest = options.max_time
+    if longest is None and options.min_time is not None:
+        longest = max(options.min_time, Stopping().max_time_s)
+    given = {"min_runs": options.min_runs, "min_time_s": options.min_time, "max_time_s": longest}
     bench(
         options.model,
         store=options.store,

@@ -37,9 +37,8 @@ def _cpus(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tup
 @click.option("--device", required=True, help="local, a registered device, or the profile of the only one that has it.")
 @click.option(
     "--runtime",
-    type=click.Choice(["onnxruntime", "litert", "tflite-runtime"]),
-    help="By default what the device has for the file: onnxruntime for .onnx; litert, else tflite-runtime, "
-    "for .tflite.",
+    help="By default what the device has for the file: onnxruntime for .onnx; litert, else tflite-runtime, for .tflite. "
+    "Any other that `host devices info` shows.",
 )
 @click.option("--threads", type=click.IntRange(min=1, max=1024), help="By default the device's own number.")
 @click.option("--provider", help="ONNX Runtime's execution provider, such as CPUExecutionProvider.")

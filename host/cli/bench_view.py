@@ -88,8 +88,11 @@ def print_bench(document: dict[str, Any]) -> None:
             console.print(_explained(verdict))
     if document.get("layers"):
         console.print(_layers(document["layers"]))
+        console.print(
+            Text("From profiled runs, which cost time of their own: compare shares; latency is above.", style="dim")
+        )
     elif "layers" in document:
-        console.print(Text("The runtime gave no times of single layers.", style="dim"))
+        console.print(Text("No times of single layers: only ONNX Runtime gives them so far.", style="dim"))
 
 
 def _latencies(document: dict[str, Any]) -> Any:

@@ -95,7 +95,8 @@ def command(
 ) -> int:
     """Compress MODEL, a zoo name or package.module:factory, until it meets the target on the device itself.
 
-    The result is an ONNX file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is still there.
+    The result is an ONNX file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is
+    there all the same, unless no plan can meet the constraints: then nothing is trained or written.
     """
     from device_agent.contract.errors import LeaseLost, TransientError
     from host.cli.compress_view import StageLines, show

@@ -96,7 +96,9 @@ def command(
             on_epoch=lambda record: click.echo(_progress(record, epochs), err=True),
         )
     except KeyboardInterrupt:
-        click.echo("stopped; the same command with --resume goes on after the last whole epoch", err=True)
+        click.echo(
+            "stopped; the same command with --resume goes on after the last whole epoch, if there is one", err=True
+        )
         raise
     if as_json:
         render.print_json(_document(result))

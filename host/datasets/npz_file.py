@@ -21,7 +21,8 @@ def load(path: Path, *, seed: int = 0, normalisation: Normalisation | None = Non
         # Pickled objects are refused: they would run code.
         pack = np.load(path, allow_pickle=False)
     except Exception as error:
-        raise DataError(f"{path} is no npz file, or is damaged ({error}). Write it with numpy.savez.") from error
+        # numpy's own words for a text file advise to load it as a pickle, which would run code.
+        raise DataError(f"{path} is no npz file, or is damaged. Write it with numpy.savez.") from error
     if not isinstance(pack, np.lib.npyio.NpzFile):
         raise DataError(f"{path} holds a single array; save several with numpy.savez(path, x_train=..., y_train=...)")
     arrays: dict[str, npt.NDArray[np.generic]] = {}

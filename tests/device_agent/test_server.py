@@ -221,6 +221,19 @@ def test_bench_measures_without_a_host(tiny_onnx: Path, tmp_path: Path) -> None:
     assert found["artifact"]["name"] == "tiny.onnx"
 
 
+def test_an_interrupted_bench_says_so(tiny_onnx: Path, tmp_path: Path) -> None:
+    # Longer than the longest time by default, which gives way to it.
+    command = ("bench", str(tiny_onnx), "--min-time", "60", "--threads", "1", "--store", str(tmp_path / "store"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "device_agent", *command],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: workers_of(process.pid) != [], "the worker runs")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.strip()) == (130, "", "device-agent: interrupted")
+
+
 @pytest.mark.parametrize(
     ("name", "code", "says"),
     [("missing.onnx", 2, "is not a file"), ("notes.txt", 2, "not one of .onnx, .tflite"), ("bad.onnx", 1, "bad.onnx")],

@@ -175,6 +175,13 @@ def test_the_runtime_follows_the_file_and_the_device() -> None:
         choose_runtime(info(broken), ArtifactFormat.TFLITE, None, device="d")
     with pytest.raises(InvalidRequest):
         choose_runtime(every, ArtifactFormat.ONNX, "litert", device="d")
+    added = runtime("acme", ArtifactFormat.ONNX)
+    assert choose_runtime(info(onnx, added), ArtifactFormat.ONNX, "acme", device="d") == "acme"
+    assert choose_runtime(info(onnx, added), ArtifactFormat.ONNX, None, device="d") == "onnxruntime"
+    with pytest.raises(InvalidRequest, match=r"'d' has no runtime 'acme'; its agent knows .*onnxruntime"):
+        choose_runtime(every, ArtifactFormat.ONNX, "acme", device="d")
+    with pytest.raises(InvalidRequest, match=r"'acme' does not load \.tflite files"):
+        choose_runtime(info(litert, added), ArtifactFormat.TFLITE, "acme", device="d")
 
 
 @pytest.mark.parametrize(
