@@ -13,6 +13,7 @@ from device_agent.wire.v1 import agent_pb2 as pb
 FORMATS = {
     ArtifactFormat.ONNX: pb.ARTIFACT_FORMAT_ONNX,
     ArtifactFormat.TFLITE: pb.ARTIFACT_FORMAT_TFLITE,
+    ArtifactFormat.NPZ: pb.ARTIFACT_FORMAT_NPZ,
 }
 
 

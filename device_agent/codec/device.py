@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from device_agent.codec.artifacts import FORMATS
 from device_agent.codec.fields import enum_from_pb, optional
-from device_agent.contract.device import Channel, DeviceInfo, Quantity, RuntimeInfo
+from device_agent.contract.device import Channel, DeviceInfo, MissingSensor, Quantity, RuntimeInfo
 from device_agent.wire.v1 import agent_pb2 as pb
 
 QUANTITIES = {
@@ -21,7 +21,15 @@ QUANTITIES = {
 
 def channel_to_pb(channel: Channel) -> pb.Channel:
     return pb.Channel(
-        name=channel.name, quantity=QUANTITIES[channel.quantity], site=channel.site, source=channel.source
+        name=channel.name,
+        quantity=QUANTITIES[channel.quantity],
+        site=channel.site,
+        source=channel.source,
+        meter=channel.meter,
+        part_of=channel.part_of,
+        interval_s=channel.interval_s,
+        resolution=channel.resolution,
+        note=channel.note,
     )
 
 
@@ -31,7 +39,20 @@ def channel_from_pb(message: pb.Channel) -> Channel:
         quantity=enum_from_pb(QUANTITIES, message.quantity, "quantity"),
         site=message.site,
         source=message.source,
+        meter=optional(message, "meter"),
+        part_of=optional(message, "part_of"),
+        interval_s=optional(message, "interval_s"),
+        resolution=optional(message, "resolution"),
+        note=optional(message, "note"),
     )
+
+
+def missing_sensor_to_pb(missing: MissingSensor) -> pb.MissingSensor:
+    return pb.MissingSensor(kind=missing.kind, reason=missing.reason)
+
+
+def missing_sensor_from_pb(message: pb.MissingSensor) -> MissingSensor:
+    return MissingSensor(kind=message.kind, reason=message.reason)
 
 
 def runtime_info_to_pb(info: RuntimeInfo) -> pb.RuntimeInfo:
@@ -80,6 +101,7 @@ def device_info_to_pb(info: DeviceInfo) -> pb.DescribeResponse:
         default_threads=info.default_threads,
         runtimes=[runtime_info_to_pb(runtime) for runtime in info.runtimes],
         channels=[channel_to_pb(channel) for channel in info.channels],
+        missing_sensors=[missing_sensor_to_pb(missing) for missing in info.missing_sensors],
     )
 
 
@@ -101,4 +123,5 @@ def device_info_from_pb(message: pb.DescribeResponse) -> DeviceInfo:
         default_threads=message.default_threads,
         runtimes=tuple(runtime_info_from_pb(runtime) for runtime in message.runtimes),
         channels=tuple(channel_from_pb(channel) for channel in message.channels),
+        missing_sensors=tuple(missing_sensor_from_pb(missing) for missing in message.missing_sensors),
     )

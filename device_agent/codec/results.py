@@ -6,8 +6,10 @@ from device_agent.codec.fields import enum_from_pb, equal_lengths, optional
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.measurement import (
     ArtifactResult,
+    ColdStart,
     MeasureEvent,
     MeasureResult,
+    MemoryPhases,
     NodeTime,
     Phase,
     Progress,
@@ -18,6 +20,8 @@ from device_agent.contract.measurement import (
     RunKind,
     Verdict,
     VerdictCode,
+    Window,
+    WindowKind,
 )
 from device_agent.wire.v1 import agent_pb2 as pb
 
@@ -27,12 +31,19 @@ PHASES = {
     Phase.WARM_UP: pb.PHASE_WARM_UP,
     Phase.TIMING: pb.PHASE_TIMING,
     Phase.PROFILING: pb.PHASE_PROFILING,
+    Phase.IDLE: pb.PHASE_IDLE,
+    Phase.COLD_START: pb.PHASE_COLD_START,
 }
 RUN_KINDS = {
     RunKind.WARM_UP: pb.RUN_KIND_WARM_UP,
     RunKind.TIMED: pb.RUN_KIND_TIMED,
     RunKind.SETTLING: pb.RUN_KIND_SETTLING,
     RunKind.PROFILED: pb.RUN_KIND_PROFILED,
+}
+WINDOW_KINDS = {
+    WindowKind.IDLE_BEFORE: pb.WINDOW_KIND_IDLE_BEFORE,
+    WindowKind.TIMED: pb.WINDOW_KIND_TIMED,
+    WindowKind.IDLE_AFTER: pb.WINDOW_KIND_IDLE_AFTER,
 }
 VERDICTS = {
     VerdictCode.STABLE: pb.VERDICT_CODE_STABLE,
@@ -125,6 +136,7 @@ def node_time_to_pb(node: NodeTime) -> pb.NodeTime:
         runs=node.runs,
         input_shapes=[pb.Shape(dims=shape) for shape in node.input_shapes],
         output_shapes=[pb.Shape(dims=shape) for shape in node.output_shapes],
+        sources=node.sources,
     )
 
 
@@ -137,6 +149,7 @@ def node_time_from_pb(message: pb.NodeTime) -> NodeTime:
         runs=message.runs,
         input_shapes=tuple(tuple(shape.dims) for shape in message.input_shapes),
         output_shapes=tuple(tuple(shape.dims) for shape in message.output_shapes),
+        sources=tuple(message.sources),
     )
 
 
@@ -160,6 +173,42 @@ def verdict_from_pb(message: pb.Verdict) -> Verdict:
     )
 
 
+def memory_phases_to_pb(memory: MemoryPhases) -> pb.MemoryPhases:
+    return pb.MemoryPhases(
+        runtime_bytes=memory.runtime_bytes,
+        load_bytes=memory.load_bytes,
+        first_run_bytes=memory.first_run_bytes,
+        steady_bytes=memory.steady_bytes,
+    )
+
+
+def memory_phases_from_pb(message: pb.MemoryPhases) -> MemoryPhases:
+    return MemoryPhases(
+        runtime_bytes=message.runtime_bytes,
+        load_bytes=message.load_bytes,
+        first_run_bytes=message.first_run_bytes,
+        steady_bytes=message.steady_bytes,
+    )
+
+
+def cold_start_to_pb(start: ColdStart) -> pb.ColdStart:
+    return pb.ColdStart(import_ns=start.import_ns, load_ns=start.load_ns, first_run_ns=start.first_run_ns)
+
+
+def cold_start_from_pb(message: pb.ColdStart) -> ColdStart:
+    return ColdStart(import_ns=message.import_ns, load_ns=message.load_ns, first_run_ns=message.first_run_ns)
+
+
+def window_to_pb(window: Window) -> pb.Window:
+    return pb.Window(kind=WINDOW_KINDS[window.kind], start_ns=window.start_ns, end_ns=window.end_ns)
+
+
+def window_from_pb(message: pb.Window) -> Window:
+    return Window(
+        kind=enum_from_pb(WINDOW_KINDS, message.kind, "window"), start_ns=message.start_ns, end_ns=message.end_ns
+    )
+
+
 def artifact_result_to_pb(result: ArtifactResult) -> pb.ArtifactResult:
     nodes = None
     if result.nodes is not None:
@@ -173,6 +222,9 @@ def artifact_result_to_pb(result: ArtifactResult) -> pb.ArtifactResult:
         peak_rss_bytes=result.peak_rss_bytes,
         nodes=nodes,
         verdicts=[verdict_to_pb(verdict) for verdict in result.verdicts],
+        memory=None if result.memory is None else memory_phases_to_pb(result.memory),
+        cold_starts=[cold_start_to_pb(start) for start in result.cold_starts],
+        unrecorded_runs=result.unrecorded_runs,
     )
 
 
@@ -189,6 +241,9 @@ def artifact_result_from_pb(message: pb.ArtifactResult) -> ArtifactResult:
         peak_rss_bytes=optional(message, "peak_rss_bytes"),
         nodes=nodes,
         verdicts=tuple(verdict_from_pb(verdict) for verdict in message.verdicts),
+        memory=memory_phases_from_pb(message.memory) if message.HasField("memory") else None,
+        cold_starts=tuple(cold_start_from_pb(start) for start in message.cold_starts),
+        unrecorded_runs=message.unrecorded_runs,
     )
 
 
@@ -200,6 +255,8 @@ def measure_result_to_pb(result: MeasureResult) -> pb.MeasureResult:
         artifacts=[artifact_result_to_pb(artifact) for artifact in result.artifacts],
         device_time_ns=result.device_time_ns,
         steal_fraction=result.steal_fraction,
+        cpus=result.cpus or (),
+        windows=[window_to_pb(window) for window in result.windows],
     )
 
 
@@ -211,6 +268,8 @@ def measure_result_from_pb(message: pb.MeasureResult) -> MeasureResult:
         artifacts=tuple(artifact_result_from_pb(artifact) for artifact in message.artifacts),
         device_time_ns=message.device_time_ns,
         steal_fraction=optional(message, "steal_fraction"),
+        cpus=tuple(message.cpus) or None,
+        windows=tuple(window_from_pb(window) for window in message.windows),
     )
 
 

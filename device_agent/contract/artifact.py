@@ -19,18 +19,24 @@ def check_sha256(text: str) -> str:
 
 
 class ArtifactFormat(str, Enum):
-    """File formats that a runtime can load."""
+    """File formats that a device takes: models, and NPZ for input arrays by the inputs' names (numpy's, without pickles)."""
 
     ONNX = "onnx"
     TFLITE = "tflite"
+    NPZ = "npz"
+
+    @property
+    def is_model(self) -> bool:
+        """Whether a runtime loads it."""
+        return self is not ArtifactFormat.NPZ
 
     @classmethod
     def of_suffix(cls, suffix: str) -> ArtifactFormat:
-        """Return the format of a file name's suffix (`.onnx`, `.tflite`); raise InvalidRequest for others."""
+        """Return the format of a file name's suffix (`.onnx`, `.tflite`, `.npz`); raise InvalidRequest for others."""
         try:
             return cls(suffix.lower().lstrip("."))
         except ValueError:
-            raise InvalidRequest(f"file type {suffix!r} is not one of .onnx, .tflite") from None
+            raise InvalidRequest(f"file type {suffix!r} is not one of .onnx, .tflite, .npz") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,12 +26,31 @@ class Quantity(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One sensor that the agent can sample. `site` says where (cpu, gpu, soc, board, worker); `source` is for people."""
+    """One sensor that the agent can sample. `site` says where (cpu, gpu, soc, board, worker); `source` is for people.
+
+    `meter` names the instrument that a power or energy channel belongs to; channels of one meter may be added, those of two
+    never. `part_of` names the channel of the same meter that already includes this one, so that a total is never added to its
+    parts. `interval_s` is the time between two new values, `resolution` the step between two values in the quantity's unit, each
+    None where it is not known. `note` is what a reader of the figure must know, such as what it leaves out.
+    """
 
     name: str
     quantity: Quantity
     site: str
     source: str
+    meter: str | None = None
+    part_of: str | None = None
+    interval_s: float | None = None
+    resolution: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingSensor:
+    """A sensor that the agent knows and this device does not offer, and why: not there, not readable, or not for this board."""
+
+    kind: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +86,4 @@ class DeviceInfo:
     default_threads: int
     runtimes: tuple[RuntimeInfo, ...]
     channels: tuple[Channel, ...]
+    missing_sensors: tuple[MissingSensor, ...] = ()

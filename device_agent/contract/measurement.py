@@ -69,6 +69,8 @@ class Phase(str, Enum):
     WARM_UP = "warm-up"
     TIMING = "timing"
     PROFILING = "profiling"
+    IDLE = "idle"
+    COLD_START = "cold-start"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeTime:
-    """One node as the runtime ran it, after fusion. `share` is its part of the sum over nodes; `runs` were profiled."""
+    """One node as the runtime ran it, after fusion. `share` is its part of the sum over nodes; `runs` were profiled.
+
+    `sources` names the file's own nodes that the runtime made this one of, in their order; empty where that is not known.
+    """
 
     name: str
     op_type: str
@@ -91,6 +96,7 @@ class NodeTime:
     runs: int
     input_shapes: tuple[tuple[int, ...], ...] = ()
     output_shapes: tuple[tuple[int, ...], ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 class VerdictCode(str, Enum):
@@ -117,12 +123,58 @@ class Verdict:
     hint: str | None = None
 
 
+class WindowKind(str, Enum):
+    """What the worker did in a window of time."""
+
+    IDLE_BEFORE = "idle-before"
+    TIMED = "timed"
+    IDLE_AFTER = "idle-after"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A stretch of a job in which the worker did one thing; in the idle ones it slept with its models loaded."""
+
+    kind: WindowKind
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPhases:
+    """Where a worker's memory went. `runtime_bytes` was resident after the runtime's import; the others are the high-water marks
+    above it while the model was loaded, in its first run, and from then to the end of the warm-up."""
+
+    runtime_bytes: int
+    load_bytes: int
+    first_run_bytes: int
+    steady_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColdStart:
+    """A fresh process: from its start to the runtime's import done, then to the model loaded, then to its first outputs.
+
+    The file's pages and the libraries are in the kernel's cache unless this is the first process since the device started.
+    """
+
+    import_ns: int
+    load_ns: int
+    first_run_ns: int
+
+    @property
+    def total_ns(self) -> int:
+        """From the process's start to the first outputs."""
+        return self.import_ns + self.load_ns + self.first_run_ns
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactResult:
     """What is known of one artifact apart from its runs.
 
     `peak_memory_bytes` is the worker's high-water mark above the runtime's import, `peak_rss_bytes` the gross one; both are None
-    when several artifacts shared the worker. `provider` is the one that really ran; `provider_share` its share of nodes.
+    when several artifacts shared the worker, as is `memory`. `provider` is the one that really ran; `provider_share` its share of
+    nodes. `unrecorded_runs` were made in the timed window of a soak and are only counted.
     """
 
     sha256: str
@@ -133,11 +185,17 @@ class ArtifactResult:
     peak_rss_bytes: int | None
     nodes: tuple[NodeTime, ...] | None
     verdicts: tuple[Verdict, ...]
+    memory: MemoryPhases | None = None
+    cold_starts: tuple[ColdStart, ...] = ()
+    unrecorded_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureResult:
-    """The last event of a successful job. `device_time_ns` is the wall time that the job held the device."""
+    """The last event of a successful job. `device_time_ns` is the wall time that the job held the device.
+
+    `cpus` are the processors that the worker was pinned to, None where it was not. `windows` are in order of time.
+    """
 
     runtime: str
     runtime_version: str
@@ -145,6 +203,8 @@ class MeasureResult:
     artifacts: tuple[ArtifactResult, ...]
     device_time_ns: int
     steal_fraction: float | None  # time that the hypervisor took, of one core's time, over the job
+    cpus: tuple[int, ...] | None = None
+    windows: tuple[Window, ...] = ()
 
 
 MeasureEvent = Progress | RunBatch | ReadingBatch | MeasureResult

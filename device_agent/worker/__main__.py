@@ -5,7 +5,6 @@ Jobs come in and events go out over two descriptors of their own; what a runtime
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import traceback
@@ -15,9 +14,10 @@ from typing import Any
 
 from device_agent.contract.errors import AgentInternalError, BoardfitError, InvalidRequest, WorkerOutOfMemory, status_of
 from device_agent.contract.measurement import Progress, Run
-from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.contract.plain_json import from_json, to_json
+from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.contract.transfer import MAX_MESSAGE_BYTES
-from device_agent.worker import frames, process, result
+from device_agent.worker import frames, process
 from device_agent.worker.frames import read_frame, write_frame
 
 #: What the outputs of one inference may have, with room in the message for their names and shapes.
@@ -64,15 +64,10 @@ def _memory_words(job: dict[str, Any], error: MemoryError) -> str:
     return f"{error or 'an allocation failed'}: the worker ran out of memory{bound}; raise the limit or use a smaller model"
 
 
-def _settings(data: dict[str, Any]) -> Settings:
-    cpus = data["cpus"]
-    return Settings(**{**data, "cpus": None if cpus is None else tuple(cpus)})
-
-
 def _probe(events: int) -> None:
     from device_agent.runtimes import registry
 
-    write_frame(events, {"type": "runtimes", "runtimes": [dataclasses.asdict(one) for one in registry.describe_all()]})
+    write_frame(events, {"type": "runtimes", "runtimes": to_json(registry.describe_all())})
 
 
 def _runtime(settings: Settings) -> tuple[Any, str]:
@@ -87,20 +82,11 @@ def _runtime(settings: Settings) -> tuple[Any, str]:
 def _measure(job: dict[str, Any], events: int) -> None:
     from device_agent.worker.measure import LoadedFile, Measuring
 
-    data = job["request"]
-    settings = _settings(data["settings"])
-    request = MeasureRequest(
-        **{
-            **data,
-            "artifacts": tuple(data["artifacts"]),
-            "settings": settings,
-            "stopping": Stopping(**data["stopping"]),
-        }
-    )
-    runtime, version = _runtime(settings)
+    request = from_json(MeasureRequest, job["request"])
+    runtime, version = _runtime(request.settings)
 
     def send_progress(progress: Progress) -> None:
-        write_frame(events, {"type": "progress", **dataclasses.asdict(progress)})
+        write_frame(events, {"type": "progress", **to_json(progress)})
 
     def send_runs(runs: Sequence[Run]) -> None:
         write_frame(events, {"type": "runs"}, frames.pack_runs(runs))
@@ -117,7 +103,7 @@ def _measure(job: dict[str, Any], events: int) -> None:
     )
     found = measuring.run()
     measuring.send_rest()
-    write_frame(events, {"type": "result", "result": result.to_json(found)})
+    write_frame(events, {"type": "result", "result": to_json(found)})
 
 
 def _infer(job: dict[str, Any], jobs: int, events: int) -> None:
@@ -125,7 +111,7 @@ def _infer(job: dict[str, Any], jobs: int, events: int) -> None:
     from device_agent.worker.inputs import arrays_of, tensor_of
     from device_agent.worker.measure import naming
 
-    settings = _settings(job["settings"])
+    settings = from_json(Settings, job["settings"])
     runtime, _ = _runtime(settings)
     path, _, name = job["files"][0]
     threads = settings.threads or len(os.sched_getaffinity(0))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
+from device_agent.contract.artifact import Artifact, Tensor
 from device_agent.contract.device import RuntimeInfo
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.measurement import Phase, Progress, RunBatch
+from device_agent.contract.plain_json import from_json, to_json
 from device_agent.contract.settings import MeasureRequest, Settings
-from device_agent.worker import frames, result
+from device_agent.worker import frames
 from device_agent.worker.result import WorkerResult
 from device_agent.worker.supervise import Worker, WorkerLimits, clear_stale_folders, start_worker
 
@@ -52,7 +52,7 @@ async def run_measure(
     """
     if tuple(file.artifact.sha256 for file in artifacts) != request.artifacts:
         raise InvalidRequest("the artifact files are not those of the request, in its order")
-    job = {"type": "measure", "request": dataclasses.asdict(request), "files": _files(artifacts)}
+    job = {"type": "measure", "request": to_json(request), "files": _files(artifacts)}
     async with start_worker(job, [file.artifact.name for file in artifacts], limits) as worker:
         on_pid(worker.pid)
         worker.set_deadline(limits.deadline_s)
@@ -67,7 +67,7 @@ async def run_measure(
                 yield Progress(phase=phase, fraction=header["fraction"], runs=header["runs"])
             else:
                 worker.set_deadline(None)
-                yield result.from_json(header["result"])
+                yield from_json(WorkerResult, header["result"])
                 return
 
 
@@ -92,7 +92,7 @@ async def open_infer(
     settings: Settings, artifact: ArtifactFile, *, limits: WorkerLimits
 ) -> AsyncIterator[InferSession]:
     """Load a model in a worker of its own and yield a session; leaving the block ends the worker."""
-    job = {"type": "infer", "settings": dataclasses.asdict(settings), "files": _files([artifact])}
+    job = {"type": "infer", "settings": to_json(settings), "files": _files([artifact])}
     async with start_worker(job, [artifact.artifact.name], limits) as worker:
         worker.set_deadline(limits.deadline_s)
         await worker.receive()
@@ -106,16 +106,7 @@ async def probe_runtimes() -> tuple[RuntimeInfo, ...]:
     async with start_worker({"type": "probe"}, [], WorkerLimits()) as worker:
         worker.set_deadline(_PROBE_DEADLINE_S)
         header, _ = await worker.receive()
-    return tuple(
-        RuntimeInfo(
-            **{
-                **item,
-                "formats": tuple(ArtifactFormat(one) for one in item["formats"]),
-                "providers": tuple(item["providers"]),
-            }
-        )
-        for item in header["runtimes"]
-    )
+    return tuple(from_json(RuntimeInfo, item) for item in header["runtimes"])
 
 
 def _files(artifacts: Sequence[ArtifactFile]) -> list[list[str]]:

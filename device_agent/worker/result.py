@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from device_agent.contract.measurement import ArtifactResult, MeasureResult, NodeTime, Verdict
 
@@ -57,23 +55,3 @@ class WorkerResult:
             device_time_ns=self.device_time_ns,
             steal_fraction=self.steal_fraction,
         )
-
-
-def to_json(result: WorkerResult) -> dict[str, Any]:
-    """Return the result as JSON values."""
-    return dataclasses.asdict(result)
-
-
-def from_json(data: dict[str, Any]) -> WorkerResult:
-    """Return the result in JSON values made by `to_json`."""
-    return WorkerResult(**{**data, "artifacts": tuple(_artifact(item) for item in data["artifacts"])})
-
-
-def _artifact(data: dict[str, Any]) -> WorkerArtifact:
-    nodes = data["nodes"]
-    return WorkerArtifact(**{**data, "nodes": None if nodes is None else tuple(_node(item) for item in nodes)})
-
-
-def _node(data: dict[str, Any]) -> NodeTime:
-    shapes = {key: tuple(tuple(shape) for shape in data[key]) for key in ("input_shapes", "output_shapes")}
-    return NodeTime(**{**data, **shapes})

@@ -180,6 +180,6 @@ def _entry(device: RegisteredDevice) -> dict[str, Any]:
 
 
 def _info_json(info: DeviceInfo | None) -> Any:
-    from host.results.records import to_json
+    from device_agent.contract.plain_json import to_json
 
     return None if info is None else to_json(info)

@@ -9,8 +9,8 @@ from torch import nn
 
 from device_agent.contract.document import device_document, statistics_ns
 from device_agent.contract.measurement import Measurement
+from device_agent.contract.plain_json import to_json
 from host.compress.counting import count_macs, count_parameters
-from host.results.records import to_json
 
 if TYPE_CHECKING:
     from host.compress.evaluation import Evaluation

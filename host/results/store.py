@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.errors import StableError
 from device_agent.contract.measurement import Measurement, MeasureResult
+from device_agent.contract.plain_json import from_json, to_json
 from device_agent.contract.settings import MeasureRequest
 from host.results import models
 from host.results.database import HistoryUnavailable, open_database
 from host.results.environment import Environment, host_environment
-from host.results.records import from_json, to_json
 from host.results.samples import pack_readings, pack_runs, unpack_readings, unpack_runs
 
 _E = TypeVar("_E", models.DeviceEnvironment, models.HostEnvironment)

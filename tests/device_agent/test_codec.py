@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from device_agent import codec
 from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
-from device_agent.contract.device import Channel, DeviceInfo, Quantity, RuntimeInfo
+from device_agent.contract.device import Channel, DeviceInfo, MissingSensor, Quantity, RuntimeInfo
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.lease import Lease
+from device_agent.contract.load import LoadRequest, LoadResult, LoadTrial, ServedBatch, ServedRequest
 from device_agent.contract.measurement import (
     ArtifactResult,
+    ColdStart,
     MeasureResult,
+    MemoryPhases,
     NodeTime,
     Phase,
     Progress,
@@ -27,8 +30,18 @@ from device_agent.contract.measurement import (
     RunKind,
     Verdict,
     VerdictCode,
+    Window,
+    WindowKind,
 )
-from device_agent.contract.settings import MAX_RUNS, MeasureRequest, Settings, Stopping
+from device_agent.contract.settings import (
+    MAX_RUNS,
+    CpuGroup,
+    GraphOptimization,
+    InputKind,
+    MeasureRequest,
+    Settings,
+    Stopping,
+)
 from device_agent.contract.transfer import HeldBytes, InferHeader, UploadHeader
 from device_agent.wire.v1 import agent_pb2 as pb
 
@@ -52,7 +65,19 @@ def several(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ..
 
 artifacts = st.builds(Artifact, sha256=hashes, format=formats, size_bytes=st.integers(1, 2**64 - 1), name=texts)
 tensors = st.builds(Tensor, name=texts, dtype=texts, shape=several(u64), data=st.binary(max_size=64))
-channels = st.builds(Channel, name=texts, quantity=st.sampled_from(Quantity), site=texts, source=texts)
+channels = st.builds(
+    Channel,
+    name=texts,
+    quantity=st.sampled_from(Quantity),
+    site=texts,
+    source=texts,
+    meter=maybe(texts),
+    part_of=maybe(texts),
+    interval_s=maybe(floats),
+    resolution=maybe(floats),
+    note=maybe(texts),
+)
+missing_sensors = st.builds(MissingSensor, kind=texts, reason=texts)
 runtimes = st.builds(
     RuntimeInfo,
     name=texts,
@@ -81,13 +106,28 @@ devices = st.builds(
     default_threads=u32,
     runtimes=several(runtimes),
     channels=several(channels),
+    missing_sensors=several(missing_sensors),
+)
+pins = (
+    st.builds(dict, cpus=st.lists(st.integers(0, 63), min_size=1, max_size=4, unique=True).map(tuple))
+    | st.builds(dict, cpu_group=st.sampled_from(CpuGroup))
+    | st.builds(dict)
+)
+fed = st.builds(dict, inputs=st.sampled_from([InputKind.RANDOM, InputKind.ZEROS])) | st.builds(
+    dict, inputs=st.just(InputKind.DATA), inputs_sha256=hashes
 )
 run_settings = st.builds(
-    Settings,
+    lambda pin, feed, **rest: Settings(**pin, **feed, **rest),
+    pin=pins,
+    feed=fed,
     runtime=texts,
     threads=maybe(st.integers(1, 1024)),
     provider=maybe(texts),
-    cpus=maybe(st.lists(st.integers(0, 63), min_size=1, max_size=4, unique=True).map(tuple)),
+    provider_options=st.dictionaries(texts, texts, max_size=3).map(lambda found: tuple(sorted(found.items()))),
+    nice=maybe(st.integers(-20, 19)),
+    batch=maybe(st.integers(1, 65536)),
+    graph_optimization=maybe(st.sampled_from(GraphOptimization)),
+    memory_arena=maybe(st.booleans()),
 )
 stoppings = st.builds(
     lambda times, **rest: Stopping(min_time_s=min(times), max_time_s=max(times), **rest),
@@ -99,13 +139,17 @@ stoppings = st.builds(
 )
 deadlines = maybe(st.floats(1e-3, 1e6))
 limits = maybe(st.integers(1, 2**64 - 1))
+modes = (
+    st.builds(dict, artifacts=st.lists(hashes, min_size=1, max_size=3).map(tuple), profile_nodes=st.booleans())
+) | st.builds(dict, artifacts=hashes.map(lambda one: (one,)), soak_s=st.floats(1e-3, 1e5))
 requests = st.builds(
-    MeasureRequest,
-    artifacts=st.lists(hashes, min_size=1, max_size=3).map(tuple),
+    lambda mode, **rest: MeasureRequest(**mode, **rest),
+    mode=modes,
     settings=run_settings,
     stopping=stoppings,
     turn_runs=st.integers(2, 10_000),
-    profile_nodes=st.booleans(),
+    cold_starts=st.integers(0, 1000),
+    idle_s=maybe(st.floats(0, 600)),
     seed=u64,
     deadline_s=deadlines,
     memory_limit_bytes=limits,
@@ -133,6 +177,7 @@ nodes = st.builds(
     runs=u32,
     input_shapes=shapes,
     output_shapes=shapes,
+    sources=several(texts),
 )
 verdicts = st.builds(
     Verdict,
@@ -142,6 +187,10 @@ verdicts = st.builds(
     threshold=maybe(floats),
     hint=maybe(texts),
 )
+memories = st.builds(MemoryPhases, runtime_bytes=u64, load_bytes=u64, first_run_bytes=u64, steady_bytes=u64)
+cold_starts = st.builds(ColdStart, import_ns=u64, load_ns=u64, first_run_ns=u64)
+windows = st.builds(Window, kind=st.sampled_from(WindowKind), start_ns=u64, end_ns=u64)
+pinned = maybe(st.lists(u32, min_size=1, max_size=4).map(tuple))
 artifact_results = st.builds(
     ArtifactResult,
     sha256=hashes,
@@ -152,6 +201,9 @@ artifact_results = st.builds(
     peak_rss_bytes=maybe(u64),
     nodes=maybe(several(nodes)),
     verdicts=several(verdicts),
+    memory=maybe(memories),
+    cold_starts=several(cold_starts),
+    unrecorded_runs=u64,
 )
 results = st.builds(
     MeasureResult,
@@ -161,6 +213,52 @@ results = st.builds(
     artifacts=several(artifact_results),
     device_time_ns=u64,
     steal_fraction=maybe(floats),
+    cpus=pinned,
+    windows=several(windows),
+)
+positive = maybe(st.floats(1e-6, 1e12))
+load_requests = st.builds(
+    LoadRequest,
+    artifact=hashes,
+    settings=run_settings,
+    streams=st.integers(1, 64),
+    rate_per_s=positive,
+    bound_ns=positive,
+    percent=st.floats(50, 99.99),
+    duration_s=st.floats(1e-3, 86400),
+    warmup_s=st.floats(0, 3600),
+    min_requests=st.integers(1, 1_000_000),
+    seed=u64,
+    deadline_s=positive,
+    memory_limit_bytes=limits,
+)
+served = st.builds(
+    ServedBatch,
+    requests=several(st.builds(ServedRequest, trial=u32, stream=u32, arrival_ns=u64, start_ns=u64, end_ns=u64)),
+)
+trials = st.builds(
+    LoadTrial,
+    rate_per_s=maybe(floats),
+    start_ns=u64,
+    end_ns=u64,
+    requests=u64,
+    unserved=u64,
+    within_bound=maybe(st.booleans()),
+)
+load_results = st.builds(
+    LoadResult,
+    runtime=texts,
+    runtime_version=texts,
+    provider=texts,
+    threads=u32,
+    streams=u32,
+    cpus=pinned,
+    load_ns=u64,
+    trials=several(trials),
+    highest_rate_per_s=maybe(floats),
+    device_time_ns=u64,
+    steal_fraction=maybe(floats),
+    verdicts=several(verdicts),
 )
 leases = st.builds(Lease, token=texts, holder=texts, reason=texts, remaining_s=floats)
 held = st.builds(HeldBytes, complete=st.booleans(), offset=u64)
@@ -189,6 +287,14 @@ PAIRS = {
     "verdict": verdicts,
     "artifact_result": artifact_results,
     "measure_result": results,
+    "missing_sensor": missing_sensors,
+    "memory_phases": memories,
+    "cold_start": cold_starts,
+    "window": windows,
+    "served": served,
+    "load_trial": trials,
+    "load_result": load_results,
+    "load_event": progresses | served | reading_batches | load_results,
     "event": progresses | run_batches | reading_batches | results,
     "lease": leases,
     "held_bytes": held,
@@ -199,6 +305,7 @@ PAIRS = {
 }
 PAIRS_WITH_TOKEN = {
     "measure_request": requests,
+    "load_request": load_requests,
     "upload_header": upload_headers,
     "infer_header": infer_headers,
     "delete_request": hashes,
@@ -281,6 +388,8 @@ def test_an_unknown_enum_number_is_refused(from_pb: Any, message: Any) -> None:
         (codec.infer_header_from_pb, pb.InferRequest(), "lacks its field 'header'"),
         (codec.query_request_from_pb, pb.QueryArtifactRequest(sha256="../../etc/x"), "not a sha256"),
         (codec.event_from_pb, pb.MeasureEvent(), "does not know"),
+        (codec.load_event_from_pb, pb.LoadEvent(), "does not know"),
+        (codec.served_from_pb, pb.ServedBatch(trial=[0]), "differ in length"),
     ],
 )
 def test_a_malformed_message_is_refused(from_pb: Any, message: Any, says: str) -> None:

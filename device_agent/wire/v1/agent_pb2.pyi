@@ -11,6 +11,7 @@ class ArtifactFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ARTIFACT_FORMAT_UNSPECIFIED: _ClassVar[ArtifactFormat]
     ARTIFACT_FORMAT_ONNX: _ClassVar[ArtifactFormat]
     ARTIFACT_FORMAT_TFLITE: _ClassVar[ArtifactFormat]
+    ARTIFACT_FORMAT_NPZ: _ClassVar[ArtifactFormat]
 
 class Quantity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -24,6 +25,27 @@ class Quantity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUANTITY_COUNT: _ClassVar[Quantity]
     QUANTITY_FLAGS: _ClassVar[Quantity]
 
+class CpuGroup(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CPU_GROUP_UNSPECIFIED: _ClassVar[CpuGroup]
+    CPU_GROUP_BIG: _ClassVar[CpuGroup]
+    CPU_GROUP_LITTLE: _ClassVar[CpuGroup]
+
+class GraphOptimization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GRAPH_OPTIMIZATION_UNSPECIFIED: _ClassVar[GraphOptimization]
+    GRAPH_OPTIMIZATION_DISABLED: _ClassVar[GraphOptimization]
+    GRAPH_OPTIMIZATION_BASIC: _ClassVar[GraphOptimization]
+    GRAPH_OPTIMIZATION_EXTENDED: _ClassVar[GraphOptimization]
+    GRAPH_OPTIMIZATION_ALL: _ClassVar[GraphOptimization]
+
+class InputKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INPUT_KIND_UNSPECIFIED: _ClassVar[InputKind]
+    INPUT_KIND_RANDOM: _ClassVar[InputKind]
+    INPUT_KIND_ZEROS: _ClassVar[InputKind]
+    INPUT_KIND_DATA: _ClassVar[InputKind]
+
 class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PHASE_UNSPECIFIED: _ClassVar[Phase]
@@ -32,6 +54,8 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PHASE_WARM_UP: _ClassVar[Phase]
     PHASE_TIMING: _ClassVar[Phase]
     PHASE_PROFILING: _ClassVar[Phase]
+    PHASE_IDLE: _ClassVar[Phase]
+    PHASE_COLD_START: _ClassVar[Phase]
 
 class RunKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -52,9 +76,17 @@ class VerdictCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_CODE_HOT: _ClassVar[VerdictCode]
     VERDICT_CODE_TOO_SHORT: _ClassVar[VerdictCode]
     VERDICT_CODE_FELL_BACK: _ClassVar[VerdictCode]
+
+class WindowKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WINDOW_KIND_UNSPECIFIED: _ClassVar[WindowKind]
+    WINDOW_KIND_IDLE_BEFORE: _ClassVar[WindowKind]
+    WINDOW_KIND_TIMED: _ClassVar[WindowKind]
+    WINDOW_KIND_IDLE_AFTER: _ClassVar[WindowKind]
 ARTIFACT_FORMAT_UNSPECIFIED: ArtifactFormat
 ARTIFACT_FORMAT_ONNX: ArtifactFormat
 ARTIFACT_FORMAT_TFLITE: ArtifactFormat
+ARTIFACT_FORMAT_NPZ: ArtifactFormat
 QUANTITY_UNSPECIFIED: Quantity
 QUANTITY_TEMPERATURE: Quantity
 QUANTITY_FREQUENCY: Quantity
@@ -64,12 +96,26 @@ QUANTITY_MEMORY: Quantity
 QUANTITY_FRACTION: Quantity
 QUANTITY_COUNT: Quantity
 QUANTITY_FLAGS: Quantity
+CPU_GROUP_UNSPECIFIED: CpuGroup
+CPU_GROUP_BIG: CpuGroup
+CPU_GROUP_LITTLE: CpuGroup
+GRAPH_OPTIMIZATION_UNSPECIFIED: GraphOptimization
+GRAPH_OPTIMIZATION_DISABLED: GraphOptimization
+GRAPH_OPTIMIZATION_BASIC: GraphOptimization
+GRAPH_OPTIMIZATION_EXTENDED: GraphOptimization
+GRAPH_OPTIMIZATION_ALL: GraphOptimization
+INPUT_KIND_UNSPECIFIED: InputKind
+INPUT_KIND_RANDOM: InputKind
+INPUT_KIND_ZEROS: InputKind
+INPUT_KIND_DATA: InputKind
 PHASE_UNSPECIFIED: Phase
 PHASE_STARTING: Phase
 PHASE_LOADING: Phase
 PHASE_WARM_UP: Phase
 PHASE_TIMING: Phase
 PHASE_PROFILING: Phase
+PHASE_IDLE: Phase
+PHASE_COLD_START: Phase
 RUN_KIND_UNSPECIFIED: RunKind
 RUN_KIND_WARM_UP: RunKind
 RUN_KIND_TIMED: RunKind
@@ -84,13 +130,17 @@ VERDICT_CODE_UNDER_VOLTAGE: VerdictCode
 VERDICT_CODE_HOT: VerdictCode
 VERDICT_CODE_TOO_SHORT: VerdictCode
 VERDICT_CODE_FELL_BACK: VerdictCode
+WINDOW_KIND_UNSPECIFIED: WindowKind
+WINDOW_KIND_IDLE_BEFORE: WindowKind
+WINDOW_KIND_TIMED: WindowKind
+WINDOW_KIND_IDLE_AFTER: WindowKind
 
 class DescribeRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class DescribeResponse(_message.Message):
-    __slots__ = ("device_id", "agent_version", "contract_version", "profile", "board", "architecture", "cpu", "cores", "memory_bytes", "operating_system", "kernel", "python", "governor", "default_threads", "runtimes", "channels")
+    __slots__ = ("device_id", "agent_version", "contract_version", "profile", "board", "architecture", "cpu", "cores", "memory_bytes", "operating_system", "kernel", "python", "governor", "default_threads", "runtimes", "channels", "missing_sensors")
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +157,7 @@ class DescribeResponse(_message.Message):
     DEFAULT_THREADS_FIELD_NUMBER: _ClassVar[int]
     RUNTIMES_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SENSORS_FIELD_NUMBER: _ClassVar[int]
     device_id: str
     agent_version: str
     contract_version: int
@@ -123,7 +174,8 @@ class DescribeResponse(_message.Message):
     default_threads: int
     runtimes: _containers.RepeatedCompositeFieldContainer[RuntimeInfo]
     channels: _containers.RepeatedCompositeFieldContainer[Channel]
-    def __init__(self, device_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., contract_version: _Optional[int] = ..., profile: _Optional[str] = ..., board: _Optional[str] = ..., architecture: _Optional[str] = ..., cpu: _Optional[str] = ..., cores: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., operating_system: _Optional[str] = ..., kernel: _Optional[str] = ..., python: _Optional[str] = ..., governor: _Optional[str] = ..., default_threads: _Optional[int] = ..., runtimes: _Optional[_Iterable[_Union[RuntimeInfo, _Mapping]]] = ..., channels: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ...) -> None: ...
+    missing_sensors: _containers.RepeatedCompositeFieldContainer[MissingSensor]
+    def __init__(self, device_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., contract_version: _Optional[int] = ..., profile: _Optional[str] = ..., board: _Optional[str] = ..., architecture: _Optional[str] = ..., cpu: _Optional[str] = ..., cores: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., operating_system: _Optional[str] = ..., kernel: _Optional[str] = ..., python: _Optional[str] = ..., governor: _Optional[str] = ..., default_threads: _Optional[int] = ..., runtimes: _Optional[_Iterable[_Union[RuntimeInfo, _Mapping]]] = ..., channels: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., missing_sensors: _Optional[_Iterable[_Union[MissingSensor, _Mapping]]] = ...) -> None: ...
 
 class RuntimeInfo(_message.Message):
     __slots__ = ("name", "version", "formats", "providers", "max_onnx_opset", "max_onnx_ir", "unavailable")
@@ -144,16 +196,34 @@ class RuntimeInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., formats: _Optional[_Iterable[_Union[ArtifactFormat, str]]] = ..., providers: _Optional[_Iterable[str]] = ..., max_onnx_opset: _Optional[int] = ..., max_onnx_ir: _Optional[int] = ..., unavailable: _Optional[str] = ...) -> None: ...
 
 class Channel(_message.Message):
-    __slots__ = ("name", "quantity", "site", "source")
+    __slots__ = ("name", "quantity", "site", "source", "meter", "part_of", "interval_s", "resolution", "note")
     NAME_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    METER_FIELD_NUMBER: _ClassVar[int]
+    PART_OF_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     name: str
     quantity: Quantity
     site: str
     source: str
-    def __init__(self, name: _Optional[str] = ..., quantity: _Optional[_Union[Quantity, str]] = ..., site: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+    meter: str
+    part_of: str
+    interval_s: float
+    resolution: float
+    note: str
+    def __init__(self, name: _Optional[str] = ..., quantity: _Optional[_Union[Quantity, str]] = ..., site: _Optional[str] = ..., source: _Optional[str] = ..., meter: _Optional[str] = ..., part_of: _Optional[str] = ..., interval_s: _Optional[float] = ..., resolution: _Optional[float] = ..., note: _Optional[str] = ...) -> None: ...
+
+class MissingSensor(_message.Message):
+    __slots__ = ("kind", "reason")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    reason: str
+    def __init__(self, kind: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Artifact(_message.Message):
     __slots__ = ("sha256", "format", "size_bytes", "name")
@@ -228,16 +298,40 @@ class DeleteArtifactResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("runtime", "threads", "provider", "cpus")
+    __slots__ = ("runtime", "threads", "provider", "cpus", "cpu_group", "provider_options", "nice", "batch", "graph_optimization", "memory_arena", "inputs", "inputs_sha256")
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
+    CPU_GROUP_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    NICE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_OPTIMIZATION_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_ARENA_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     runtime: str
     threads: int
     provider: str
     cpus: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, runtime: _Optional[str] = ..., threads: _Optional[int] = ..., provider: _Optional[str] = ..., cpus: _Optional[_Iterable[int]] = ...) -> None: ...
+    cpu_group: CpuGroup
+    provider_options: _containers.RepeatedCompositeFieldContainer[ProviderOption]
+    nice: int
+    batch: int
+    graph_optimization: GraphOptimization
+    memory_arena: bool
+    inputs: InputKind
+    inputs_sha256: str
+    def __init__(self, runtime: _Optional[str] = ..., threads: _Optional[int] = ..., provider: _Optional[str] = ..., cpus: _Optional[_Iterable[int]] = ..., cpu_group: _Optional[_Union[CpuGroup, str]] = ..., provider_options: _Optional[_Iterable[_Union[ProviderOption, _Mapping]]] = ..., nice: _Optional[int] = ..., batch: _Optional[int] = ..., graph_optimization: _Optional[_Union[GraphOptimization, str]] = ..., memory_arena: bool = ..., inputs: _Optional[_Union[InputKind, str]] = ..., inputs_sha256: _Optional[str] = ...) -> None: ...
+
+class ProviderOption(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: str
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class Stopping(_message.Message):
     __slots__ = ("warmup_runs", "warmup_time_s", "min_runs", "min_time_s", "max_time_s", "precision")
@@ -256,7 +350,7 @@ class Stopping(_message.Message):
     def __init__(self, warmup_runs: _Optional[int] = ..., warmup_time_s: _Optional[float] = ..., min_runs: _Optional[int] = ..., min_time_s: _Optional[float] = ..., max_time_s: _Optional[float] = ..., precision: _Optional[float] = ...) -> None: ...
 
 class MeasureRequest(_message.Message):
-    __slots__ = ("artifacts", "settings", "stopping", "turn_runs", "profile_nodes", "seed", "deadline_s", "memory_limit_bytes", "lease_token")
+    __slots__ = ("artifacts", "settings", "stopping", "turn_runs", "profile_nodes", "seed", "deadline_s", "memory_limit_bytes", "lease_token", "cold_starts", "soak_s", "idle_s")
     ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     STOPPING_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +360,9 @@ class MeasureRequest(_message.Message):
     DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    COLD_STARTS_FIELD_NUMBER: _ClassVar[int]
+    SOAK_S_FIELD_NUMBER: _ClassVar[int]
+    IDLE_S_FIELD_NUMBER: _ClassVar[int]
     artifacts: _containers.RepeatedScalarFieldContainer[str]
     settings: Settings
     stopping: Stopping
@@ -275,7 +372,10 @@ class MeasureRequest(_message.Message):
     deadline_s: float
     memory_limit_bytes: int
     lease_token: str
-    def __init__(self, artifacts: _Optional[_Iterable[str]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., stopping: _Optional[_Union[Stopping, _Mapping]] = ..., turn_runs: _Optional[int] = ..., profile_nodes: bool = ..., seed: _Optional[int] = ..., deadline_s: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., lease_token: _Optional[str] = ...) -> None: ...
+    cold_starts: int
+    soak_s: float
+    idle_s: float
+    def __init__(self, artifacts: _Optional[_Iterable[str]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., stopping: _Optional[_Union[Stopping, _Mapping]] = ..., turn_runs: _Optional[int] = ..., profile_nodes: bool = ..., seed: _Optional[int] = ..., deadline_s: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., lease_token: _Optional[str] = ..., cold_starts: _Optional[int] = ..., soak_s: _Optional[float] = ..., idle_s: _Optional[float] = ...) -> None: ...
 
 class MeasureEvent(_message.Message):
     __slots__ = ("progress", "runs", "readings", "result")
@@ -334,7 +434,7 @@ class Shape(_message.Message):
     def __init__(self, dims: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class NodeTime(_message.Message):
-    __slots__ = ("name", "op_type", "median_ns", "share", "runs", "input_shapes", "output_shapes")
+    __slots__ = ("name", "op_type", "median_ns", "share", "runs", "input_shapes", "output_shapes", "sources")
     NAME_FIELD_NUMBER: _ClassVar[int]
     OP_TYPE_FIELD_NUMBER: _ClassVar[int]
     MEDIAN_NS_FIELD_NUMBER: _ClassVar[int]
@@ -342,6 +442,7 @@ class NodeTime(_message.Message):
     RUNS_FIELD_NUMBER: _ClassVar[int]
     INPUT_SHAPES_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_SHAPES_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     name: str
     op_type: str
     median_ns: float
@@ -349,7 +450,8 @@ class NodeTime(_message.Message):
     runs: int
     input_shapes: _containers.RepeatedCompositeFieldContainer[Shape]
     output_shapes: _containers.RepeatedCompositeFieldContainer[Shape]
-    def __init__(self, name: _Optional[str] = ..., op_type: _Optional[str] = ..., median_ns: _Optional[float] = ..., share: _Optional[float] = ..., runs: _Optional[int] = ..., input_shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ..., output_shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ...) -> None: ...
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., op_type: _Optional[str] = ..., median_ns: _Optional[float] = ..., share: _Optional[float] = ..., runs: _Optional[int] = ..., input_shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ..., output_shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NodeTimes(_message.Message):
     __slots__ = ("nodes",)
@@ -372,7 +474,7 @@ class Verdict(_message.Message):
     def __init__(self, code: _Optional[_Union[VerdictCode, str]] = ..., value: _Optional[float] = ..., unit: _Optional[str] = ..., threshold: _Optional[float] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class ArtifactResult(_message.Message):
-    __slots__ = ("sha256", "load_ns", "provider", "provider_share", "peak_memory_bytes", "peak_rss_bytes", "nodes", "verdicts")
+    __slots__ = ("sha256", "load_ns", "provider", "provider_share", "peak_memory_bytes", "peak_rss_bytes", "nodes", "verdicts", "memory", "cold_starts", "unrecorded_runs")
     SHA256_FIELD_NUMBER: _ClassVar[int]
     LOAD_NS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -381,6 +483,9 @@ class ArtifactResult(_message.Message):
     PEAK_RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    COLD_STARTS_FIELD_NUMBER: _ClassVar[int]
+    UNRECORDED_RUNS_FIELD_NUMBER: _ClassVar[int]
     sha256: str
     load_ns: int
     provider: str
@@ -389,23 +494,162 @@ class ArtifactResult(_message.Message):
     peak_rss_bytes: int
     nodes: NodeTimes
     verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
-    def __init__(self, sha256: _Optional[str] = ..., load_ns: _Optional[int] = ..., provider: _Optional[str] = ..., provider_share: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., peak_rss_bytes: _Optional[int] = ..., nodes: _Optional[_Union[NodeTimes, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ...) -> None: ...
+    memory: MemoryPhases
+    cold_starts: _containers.RepeatedCompositeFieldContainer[ColdStart]
+    unrecorded_runs: int
+    def __init__(self, sha256: _Optional[str] = ..., load_ns: _Optional[int] = ..., provider: _Optional[str] = ..., provider_share: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., peak_rss_bytes: _Optional[int] = ..., nodes: _Optional[_Union[NodeTimes, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., memory: _Optional[_Union[MemoryPhases, _Mapping]] = ..., cold_starts: _Optional[_Iterable[_Union[ColdStart, _Mapping]]] = ..., unrecorded_runs: _Optional[int] = ...) -> None: ...
+
+class MemoryPhases(_message.Message):
+    __slots__ = ("runtime_bytes", "load_bytes", "first_run_bytes", "steady_bytes")
+    RUNTIME_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FIRST_RUN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STEADY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    runtime_bytes: int
+    load_bytes: int
+    first_run_bytes: int
+    steady_bytes: int
+    def __init__(self, runtime_bytes: _Optional[int] = ..., load_bytes: _Optional[int] = ..., first_run_bytes: _Optional[int] = ..., steady_bytes: _Optional[int] = ...) -> None: ...
+
+class ColdStart(_message.Message):
+    __slots__ = ("import_ns", "load_ns", "first_run_ns")
+    IMPORT_NS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_NS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_RUN_NS_FIELD_NUMBER: _ClassVar[int]
+    import_ns: int
+    load_ns: int
+    first_run_ns: int
+    def __init__(self, import_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., first_run_ns: _Optional[int] = ...) -> None: ...
+
+class Window(_message.Message):
+    __slots__ = ("kind", "start_ns", "end_ns")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    START_NS_FIELD_NUMBER: _ClassVar[int]
+    END_NS_FIELD_NUMBER: _ClassVar[int]
+    kind: WindowKind
+    start_ns: int
+    end_ns: int
+    def __init__(self, kind: _Optional[_Union[WindowKind, str]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ...) -> None: ...
 
 class MeasureResult(_message.Message):
-    __slots__ = ("runtime", "runtime_version", "threads", "artifacts", "device_time_ns", "steal_fraction")
+    __slots__ = ("runtime", "runtime_version", "threads", "artifacts", "device_time_ns", "steal_fraction", "cpus", "windows")
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
     ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
     STEAL_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
     runtime: str
     runtime_version: str
     threads: int
     artifacts: _containers.RepeatedCompositeFieldContainer[ArtifactResult]
     device_time_ns: int
     steal_fraction: float
-    def __init__(self, runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., threads: _Optional[int] = ..., artifacts: _Optional[_Iterable[_Union[ArtifactResult, _Mapping]]] = ..., device_time_ns: _Optional[int] = ..., steal_fraction: _Optional[float] = ...) -> None: ...
+    cpus: _containers.RepeatedScalarFieldContainer[int]
+    windows: _containers.RepeatedCompositeFieldContainer[Window]
+    def __init__(self, runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., threads: _Optional[int] = ..., artifacts: _Optional[_Iterable[_Union[ArtifactResult, _Mapping]]] = ..., device_time_ns: _Optional[int] = ..., steal_fraction: _Optional[float] = ..., cpus: _Optional[_Iterable[int]] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ...) -> None: ...
+
+class LoadRequest(_message.Message):
+    __slots__ = ("artifact", "settings", "streams", "rate_per_s", "bound_ns", "percent", "duration_s", "warmup_s", "min_requests", "seed", "deadline_s", "memory_limit_bytes", "lease_token")
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
+    BOUND_NS_FIELD_NUMBER: _ClassVar[int]
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    DURATION_S_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_S_FIELD_NUMBER: _ClassVar[int]
+    MIN_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    artifact: str
+    settings: Settings
+    streams: int
+    rate_per_s: float
+    bound_ns: float
+    percent: float
+    duration_s: float
+    warmup_s: float
+    min_requests: int
+    seed: int
+    deadline_s: float
+    memory_limit_bytes: int
+    lease_token: str
+    def __init__(self, artifact: _Optional[str] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., streams: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., bound_ns: _Optional[float] = ..., percent: _Optional[float] = ..., duration_s: _Optional[float] = ..., warmup_s: _Optional[float] = ..., min_requests: _Optional[int] = ..., seed: _Optional[int] = ..., deadline_s: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., lease_token: _Optional[str] = ...) -> None: ...
+
+class LoadEvent(_message.Message):
+    __slots__ = ("progress", "served", "readings", "result")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
+    READINGS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    progress: Progress
+    served: ServedBatch
+    readings: ReadingBatch
+    result: LoadResult
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., served: _Optional[_Union[ServedBatch, _Mapping]] = ..., readings: _Optional[_Union[ReadingBatch, _Mapping]] = ..., result: _Optional[_Union[LoadResult, _Mapping]] = ...) -> None: ...
+
+class ServedBatch(_message.Message):
+    __slots__ = ("trial", "stream", "arrival_ns", "start_ns", "end_ns")
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    ARRIVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    START_NS_FIELD_NUMBER: _ClassVar[int]
+    END_NS_FIELD_NUMBER: _ClassVar[int]
+    trial: _containers.RepeatedScalarFieldContainer[int]
+    stream: _containers.RepeatedScalarFieldContainer[int]
+    arrival_ns: _containers.RepeatedScalarFieldContainer[int]
+    start_ns: _containers.RepeatedScalarFieldContainer[int]
+    end_ns: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, trial: _Optional[_Iterable[int]] = ..., stream: _Optional[_Iterable[int]] = ..., arrival_ns: _Optional[_Iterable[int]] = ..., start_ns: _Optional[_Iterable[int]] = ..., end_ns: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class LoadTrial(_message.Message):
+    __slots__ = ("rate_per_s", "start_ns", "end_ns", "requests", "unserved", "within_bound")
+    RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
+    START_NS_FIELD_NUMBER: _ClassVar[int]
+    END_NS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    UNSERVED_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_BOUND_FIELD_NUMBER: _ClassVar[int]
+    rate_per_s: float
+    start_ns: int
+    end_ns: int
+    requests: int
+    unserved: int
+    within_bound: bool
+    def __init__(self, rate_per_s: _Optional[float] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., requests: _Optional[int] = ..., unserved: _Optional[int] = ..., within_bound: bool = ...) -> None: ...
+
+class LoadResult(_message.Message):
+    __slots__ = ("runtime", "runtime_version", "provider", "threads", "streams", "cpus", "load_ns", "trials", "highest_rate_per_s", "device_time_ns", "steal_fraction", "verdicts")
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_NS_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    HIGHEST_RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    STEAL_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    runtime: str
+    runtime_version: str
+    provider: str
+    threads: int
+    streams: int
+    cpus: _containers.RepeatedScalarFieldContainer[int]
+    load_ns: int
+    trials: _containers.RepeatedCompositeFieldContainer[LoadTrial]
+    highest_rate_per_s: float
+    device_time_ns: int
+    steal_fraction: float
+    verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
+    def __init__(self, runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., provider: _Optional[str] = ..., threads: _Optional[int] = ..., streams: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., load_ns: _Optional[int] = ..., trials: _Optional[_Iterable[_Union[LoadTrial, _Mapping]]] = ..., highest_rate_per_s: _Optional[float] = ..., device_time_ns: _Optional[int] = ..., steal_fraction: _Optional[float] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("name", "dtype", "shape", "data")

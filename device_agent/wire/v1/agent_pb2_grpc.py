@@ -64,6 +64,11 @@ class AgentStub(object):
                 request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.MeasureRequest.SerializeToString,
                 response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.MeasureEvent.FromString,
                 _registered_method=True)
+        self.Load = channel.unary_stream(
+                '/boardfit.agent.v1.Agent/Load',
+                request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.LoadRequest.SerializeToString,
+                response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.LoadEvent.FromString,
+                _registered_method=True)
         self.Infer = channel.stream_stream(
                 '/boardfit.agent.v1.Agent/Infer',
                 request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.InferRequest.SerializeToString,
@@ -128,6 +133,13 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Load(self, request, context):
+        """Progress, served requests and readings while the job lasts; the last event is the result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Infer(self, request_iterator, context):
         """The first message is a header, the others are batches of inputs; one batch of outputs comes back for each.
         """
@@ -185,6 +197,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.Measure,
                     request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.MeasureRequest.FromString,
                     response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.MeasureEvent.SerializeToString,
+            ),
+            'Load': grpc.unary_stream_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.LoadRequest.FromString,
+                    response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.LoadEvent.SerializeToString,
             ),
             'Infer': grpc.stream_stream_rpc_method_handler(
                     servicer.Infer,
@@ -369,6 +386,33 @@ class Agent(object):
             '/boardfit.agent.v1.Agent/Measure',
             device__agent_dot_wire_dot_v1_dot_agent__pb2.MeasureRequest.SerializeToString,
             device__agent_dot_wire_dot_v1_dot_agent__pb2.MeasureEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/boardfit.agent.v1.Agent/Load',
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.LoadRequest.SerializeToString,
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.LoadEvent.FromString,
             options,
             channel_credentials,
             insecure,
