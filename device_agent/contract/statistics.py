@@ -117,8 +117,10 @@ def interval_rank(count: int, confidence: float = 0.95) -> int | None:
     return rank
 
 
-def median_interval(values: Sequence[float], *, assume_independent: bool = False) -> MedianInterval:
-    """Return the median and its 95 % interval over medians of blocks as long as the autocorrelation asks.
+def median_interval(
+    values: Sequence[float], *, confidence: float = 0.95, assume_independent: bool = False
+) -> MedianInterval:
+    """Return the median and its interval over medians of blocks as long as the autocorrelation asks.
 
     With `assume_independent` single values are blocks, unless their lag-1 correlation is over two standard errors. That suits
     few values which are independent by design; plain latencies are not. ValueError for no values. Values that do not fill
@@ -134,7 +136,7 @@ def median_interval(values: Sequence[float], *, assume_independent: bool = False
     )  # odd: then a block's median is unbiased for the median
     blocks = [float(median(values[i : i + length])) for i in range(0, len(values) - length + 1, length)]
     fewest = FEWEST_INDEPENDENT if independent else FEWEST_BLOCKS
-    rank = interval_rank(len(blocks)) if len(blocks) >= fewest else None
+    rank = interval_rank(len(blocks), confidence) if len(blocks) >= fewest else None
     if rank is None:
         return MedianInterval(median=middle, low=None, high=None, blocks=len(blocks), block_runs=length)
     blocks.sort()
@@ -168,23 +170,28 @@ def steadiest(runs: Sequence[Run]) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedRatio:
-    """Latency of the candidate over that of the baseline, with a 95 % interval (None: too few blocks)."""
+    """Latency of the candidate over that of the baseline, with its interval at `confidence` (None: too few blocks)."""
 
     ratio: float
     low: float | None
     high: float | None
     blocks: int
+    confidence: float = 0.95
 
 
-def paired_ratio(measurement: Measurement, baseline: int = 0, candidate: int = 1) -> PairedRatio:
+def paired_ratio(
+    measurement: Measurement, baseline: int = 0, candidate: int = 1, *, confidence: float = 0.95
+) -> PairedRatio:
     """Return the median over blocks of log(median candidate / median baseline), exponentiated, with its interval.
 
     Drift, heat and neighbours hit both artifacts of a block alike and cancel. ValueError if an artifact has no timed runs.
     """
-    return paired_ratio_of(measurement.runs, baseline, candidate)
+    return paired_ratio_of(measurement.runs, baseline, candidate, confidence=confidence)
 
 
-def paired_ratio_of(runs: Sequence[Run], baseline: int = 0, candidate: int = 1) -> PairedRatio:
+def paired_ratio_of(
+    runs: Sequence[Run], baseline: int = 0, candidate: int = 1, *, confidence: float = 0.95
+) -> PairedRatio:
     """Like `paired_ratio`, on bare runs. A block holds two turns of each artifact, the second in mirrored order.
 
     Undisturbed runs are used where at least half of a block's runs on each side, in 20 % of blocks and at least ten, are.
@@ -192,12 +199,13 @@ def paired_ratio_of(runs: Sequence[Run], baseline: int = 0, candidate: int = 1) 
     ratios = block_log_ratios(runs, baseline, candidate)
     if not ratios:
         raise ValueError(f"artifacts {baseline} and {candidate} have no block in common; ask for more runs")
-    found = median_interval(ratios, assume_independent=True)
+    found = median_interval(ratios, confidence=confidence, assume_independent=True)
     return PairedRatio(
         ratio=math.exp(found.median),
         low=None if found.low is None else math.exp(found.low),
         high=None if found.high is None else math.exp(found.high),
         blocks=len(ratios),
+        confidence=confidence,
     )
 
 
