@@ -9,8 +9,10 @@ from typing import Any
 
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.device import DeviceInfo, Quantity
-from device_agent.contract.measurement import Measurement
-from device_agent.contract.statistics import enough_undisturbed, percentile
+from device_agent.contract.measurement import ColdStart, Measurement
+from device_agent.contract.plain_json import to_json
+from device_agent.contract.soak import soak_windows
+from device_agent.contract.statistics import enough_undisturbed, median, percentile
 
 SCHEMA = 1
 
@@ -26,16 +28,9 @@ def bench_document(
     """Return the document of a measurement of one artifact. `measurement_id` is its place in the history, if it has one."""
     result = measurement.result
     found = result.artifacts[0]
-    latencies = measurement.latencies_ns()
-    undisturbed = measurement.latencies_ns(undisturbed=True)
     document = {
         "schema": SCHEMA,
-        "latency_ns": statistics_ns(latencies),
-        "latency_undisturbed_ns": statistics_ns(undisturbed)
-        if enough_undisturbed(len(undisturbed), len(latencies))
-        else None,
-        "runs": len(latencies),
-        "runs_undisturbed": len(undisturbed),
+        **latency_document(measurement, 0),
         "verdict": [_plain(verdict) for verdict in found.verdicts],
         "peak_memory_bytes": found.peak_memory_bytes,
         "peak_rss_bytes": found.peak_rss_bytes,
@@ -49,8 +44,14 @@ def bench_document(
             "provider_share": found.provider_share,
         },
         "threads": result.threads,
+        "cpus": None if result.cpus is None else list(result.cpus),
+        "settings": settings_document(measurement),
+        "notes": notes(measurement, device),
         "artifact": _plain(artifact),
         "load_ns": found.load_ns,
+        "memory": None if found.memory is None else _plain(found.memory),
+        "cold_starts": cold_starts_document(found.cold_starts),
+        "soak": soak_document(measurement, device),
         "device_time_ns": result.device_time_ns,
         "steal_fraction": result.steal_fraction,
         "measurement_id": measurement_id,
@@ -58,6 +59,68 @@ def bench_document(
     if measurement.request.profile_nodes:
         document["layers"] = None if found.nodes is None else [_plain(node) for node in found.nodes]
     return document
+
+
+def latency_document(measurement: Measurement, artifact: int) -> dict[str, Any]:
+    """Return the statistics of one artifact's timed runs, and how many runs these are."""
+    latencies = measurement.latencies_ns(artifact)
+    undisturbed = measurement.latencies_ns(artifact, undisturbed=True)
+    enough = enough_undisturbed(len(undisturbed), len(latencies))
+    return {
+        "latency_ns": statistics_ns(latencies),
+        "latency_undisturbed_ns": statistics_ns(undisturbed) if enough else None,
+        "runs": len(latencies),
+        "runs_undisturbed": len(undisturbed),
+    }
+
+
+def settings_document(measurement: Measurement) -> dict[str, Any]:
+    """Return what was asked for, `null` where the choice was left to the device."""
+    asked = to_json(measurement.request.settings)
+    asked["provider_options"] = dict(measurement.request.settings.provider_options)
+    return {**asked, "seed": measurement.request.seed}
+
+
+def notes(measurement: Measurement, device: DeviceInfo) -> list[str]:
+    """Return remarks on the settings that a reader of the figures should know; they are no verdicts."""
+    found = []
+    threads, pinned = measurement.result.threads, measurement.result.cpus
+    usable = device.cores if pinned is None else min(device.cores, len(pinned))
+    if threads > usable:
+        where = f"{usable} {'core' if usable == 1 else 'cores'}"
+        chosen = "" if pinned is None else " that the worker is pinned to"
+        found.append(
+            f"{threads} threads on {where}{chosen}: they take turns and wait for each other; try --threads {usable}"
+        )
+    return found
+
+
+def cold_starts_document(starts: Sequence[ColdStart]) -> dict[str, Any] | None:
+    """Return median and range of every part of the cold starts, and the starts themselves; None without any."""
+    if not starts:
+        return None
+    parts = ("import_ns", "load_ns", "first_run_ns", "total_ns")
+    rows = [{part: getattr(start, part) for part in parts} for start in starts]
+    columns = {part: [row[part] for row in rows] for part in parts}
+    return {
+        "count": len(rows),
+        **{
+            part: {"median": float(median(values)), "min": min(values), "max": max(values)}
+            for part, values in columns.items()
+        },
+        "starts": rows,
+    }
+
+
+def soak_document(measurement: Measurement, device: DeviceInfo) -> dict[str, Any] | None:
+    """Return a soak as a table over time; None for a measurement that was none."""
+    if measurement.request.soak_s is None:
+        return None
+    return {
+        "asked_s": measurement.request.soak_s,
+        "unrecorded_runs": measurement.result.artifacts[0].unrecorded_runs,
+        "windows": [_plain(window) for window in soak_windows(measurement, device.channels)],
+    }
 
 
 def device_document(device: DeviceInfo, name: str) -> dict[str, Any]:
