@@ -1,0 +1,131 @@
+"""A soak as a table over time: what the latency, the clock, the temperature and the power did while the device got warm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from device_agent.contract.device import Channel, Quantity
+from device_agent.contract.measurement import Measurement, Reading, RunKind, Window, WindowKind
+from device_agent.contract.statistics import median, percentile
+
+#: So many rows fit on a screen, and a window still holds enough runs for a p90.
+WINDOWS = 15
+#: The bits of a flags channel that say what holds now; higher ones say what has happened since the boot (vcgencmd get_throttled).
+FLAG_WORDS = ((1, "under-voltage"), (2, "capped"), (4, "throttled"), (8, "soft limit"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakWindow:
+    """A stretch of a soak. Times count from its first moment; `runs` are the recorded ones, the only ones with a latency.
+
+    `clock_hz` is the median over time of the fastest processor's clock, `temperature_c` the highest of any sensor on the chip,
+    `flags` every bit that a flags channel showed, `power_w` the mean. None: no run was recorded, or no such sensor was read.
+    """
+
+    start_s: float
+    end_s: float
+    runs: int
+    p50_ns: float | None
+    p90_ns: float | None
+    clock_hz: float | None
+    temperature_c: float | None
+    flags: int | None
+    power_w: float | None
+
+
+def soak_windows(
+    measurement: Measurement, channels: Sequence[Channel], count: int = WINDOWS, *, artifact: int = 0
+) -> tuple[SoakWindow, ...]:
+    """Return the timed part of a measurement cut into `count` windows of equal length, in order of time.
+
+    A run belongs to the window in which it began. Empty without timed runs. ValueError for a count under one.
+    """
+    if count < 1:
+        raise ValueError(f"count={count} is not at least 1")
+    timed = [run for run in measurement.runs if run.artifact == artifact and run.kind is RunKind.TIMED]
+    span = _span(measurement.result.windows)
+    if not timed:
+        return ()
+    begin, end = span or (timed[0].start_ns, max(run.start_ns + run.latency_ns for run in timed))
+    length = max(1, end - begin) / count
+    latencies: list[list[int]] = [[] for _ in range(count)]
+    readings: list[list[Reading]] = [[] for _ in range(count)]
+    for run in timed:
+        latencies[_place(run.start_ns - begin, length, count)].append(run.latency_ns)
+    for reading in measurement.readings:
+        if begin <= reading.time_ns <= end:
+            readings[_place(reading.time_ns - begin, length, count)].append(reading)
+    return tuple(
+        _window(place * length / 1e9, (place + 1) * length / 1e9, latencies[place], readings[place], channels)
+        for place in range(count)
+    )
+
+
+def throttle_words(flags: int) -> tuple[str, ...]:
+    """Return what the bits of a window say."""
+    return tuple(word for bit, word in FLAG_WORDS if flags & bit)
+
+
+def _span(windows: Iterable[Window]) -> tuple[int, int] | None:
+    timed = [window for window in windows if window.kind is WindowKind.TIMED]
+    return (timed[0].start_ns, timed[-1].end_ns) if timed else None
+
+
+def _place(since_ns: int, length: float, count: int) -> int:
+    return min(count - 1, max(0, int(since_ns / length)))
+
+
+def _window(
+    start_s: float, end_s: float, latencies: Sequence[int], readings: Sequence[Reading], channels: Sequence[Channel]
+) -> SoakWindow:
+    values: dict[str, list[float]] = {}
+    for reading in readings:
+        values.setdefault(reading.channel, []).append(reading.value)
+    temperatures = [
+        max(values[channel.name])
+        for channel in _of(channels, Quantity.TEMPERATURE, values)
+        if channel.site in ("cpu", "gpu", "soc")
+    ]
+    flags = [int(value) for channel in _of(channels, Quantity.FLAGS, values) for value in values[channel.name]]
+    every = 0
+    for value in flags:
+        every |= value
+    return SoakWindow(
+        start_s=start_s,
+        end_s=end_s,
+        runs=len(latencies),
+        p50_ns=percentile(latencies, 50) if latencies else None,
+        p90_ns=percentile(latencies, 90) if latencies else None,
+        clock_hz=_clock(readings, channels),
+        temperature_c=max(temperatures, default=None),
+        flags=every if flags else None,
+        power_w=_power(values, channels),
+    )
+
+
+def _of(channels: Sequence[Channel], quantity: Quantity, values: Mapping[str, object]) -> list[Channel]:
+    """Return the channels of a quantity that were read."""
+    return [channel for channel in channels if channel.quantity is quantity and channel.name in values]
+
+
+def _clock(readings: Sequence[Reading], channels: Sequence[Channel]) -> float | None:
+    """Return the median over time of the fastest clock. Idle processors' clocks wander; the fastest one is at work."""
+    clocks = {channel.name for channel in channels if channel.quantity is Quantity.FREQUENCY and channel.site != "gpu"}
+    fastest: dict[int, float] = {}
+    for reading in readings:
+        if reading.channel in clocks:
+            fastest[reading.time_ns] = max(reading.value, fastest.get(reading.time_ns, 0.0))
+    return median(fastest.values()) if fastest else None
+
+
+def _power(values: Mapping[str, Sequence[float]], channels: Sequence[Channel]) -> float | None:
+    """Return the mean power of the first meter that was read, its parts added unless it has their total."""
+    power = _of(channels, Quantity.POWER, values)
+    if not power:
+        return None
+    meter = power[0].meter
+    own = [channel for channel in power if channel.meter == meter] if meter is not None else power[:1]
+    names = {channel.name for channel in own}
+    wholes = [channel for channel in own if channel.part_of not in names]
+    return sum(sum(values[channel.name]) / len(values[channel.name]) for channel in wholes)
