@@ -225,6 +225,7 @@ def artifact_result_to_pb(result: ArtifactResult) -> pb.ArtifactResult:
         memory=None if result.memory is None else memory_phases_to_pb(result.memory),
         cold_starts=[cold_start_to_pb(start) for start in result.cold_starts],
         unrecorded_runs=result.unrecorded_runs,
+        nodes_unavailable=result.nodes_unavailable,
     )
 
 
@@ -244,6 +245,7 @@ def artifact_result_from_pb(message: pb.ArtifactResult) -> ArtifactResult:
         memory=memory_phases_from_pb(message.memory) if message.HasField("memory") else None,
         cold_starts=tuple(cold_start_from_pb(start) for start in message.cold_starts),
         unrecorded_runs=message.unrecorded_runs,
+        nodes_unavailable=optional(message, "nodes_unavailable"),
     )
 
 

@@ -86,7 +86,9 @@ class Progress:
 class NodeTime:
     """One node as the runtime ran it, after fusion. `share` is its part of the sum over nodes; `runs` were profiled.
 
-    `sources` names the file's own nodes that the runtime made this one of, in their order; empty where that is not known.
+    `median_ns` is the median over those runs, interpolated within the microsecond that runtimes resolve. `sources` names the
+    file's own nodes that the runtime made this one of, in their order; a node without a name (all in TFLite) goes by that of its
+    first output tensor. It is empty for what the runtime added (changes of layout, for one) and where it is not known.
     """
 
     name: str
@@ -174,7 +176,8 @@ class ArtifactResult:
 
     `peak_memory_bytes` is the worker's high-water mark above the runtime's import, `peak_rss_bytes` the gross one; both are None
     when several artifacts shared the worker, as is `memory`. `provider` is the one that really ran; `provider_share` its share of
-    nodes. `unrecorded_runs` were made in the timed window of a soak and are only counted.
+    nodes. `unrecorded_runs` were made in the timed window of a soak and are only counted. `nodes_unavailable` says why there
+    are no `nodes` although they were asked for.
     """
 
     sha256: str
@@ -188,6 +191,7 @@ class ArtifactResult:
     memory: MemoryPhases | None = None
     cold_starts: tuple[ColdStart, ...] = ()
     unrecorded_runs: int = 0
+    nodes_unavailable: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,6 +204,7 @@ artifact_results = st.builds(
     memory=maybe(memories),
     cold_starts=several(cold_starts),
     unrecorded_runs=u64,
+    nodes_unavailable=maybe(texts),
 )
 results = st.builds(
     MeasureResult,

@@ -474,7 +474,7 @@ class Verdict(_message.Message):
     def __init__(self, code: _Optional[_Union[VerdictCode, str]] = ..., value: _Optional[float] = ..., unit: _Optional[str] = ..., threshold: _Optional[float] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class ArtifactResult(_message.Message):
-    __slots__ = ("sha256", "load_ns", "provider", "provider_share", "peak_memory_bytes", "peak_rss_bytes", "nodes", "verdicts", "memory", "cold_starts", "unrecorded_runs")
+    __slots__ = ("sha256", "load_ns", "provider", "provider_share", "peak_memory_bytes", "peak_rss_bytes", "nodes", "verdicts", "memory", "cold_starts", "unrecorded_runs", "nodes_unavailable")
     SHA256_FIELD_NUMBER: _ClassVar[int]
     LOAD_NS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -486,6 +486,7 @@ class ArtifactResult(_message.Message):
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     COLD_STARTS_FIELD_NUMBER: _ClassVar[int]
     UNRECORDED_RUNS_FIELD_NUMBER: _ClassVar[int]
+    NODES_UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
     sha256: str
     load_ns: int
     provider: str
@@ -497,7 +498,8 @@ class ArtifactResult(_message.Message):
     memory: MemoryPhases
     cold_starts: _containers.RepeatedCompositeFieldContainer[ColdStart]
     unrecorded_runs: int
-    def __init__(self, sha256: _Optional[str] = ..., load_ns: _Optional[int] = ..., provider: _Optional[str] = ..., provider_share: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., peak_rss_bytes: _Optional[int] = ..., nodes: _Optional[_Union[NodeTimes, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., memory: _Optional[_Union[MemoryPhases, _Mapping]] = ..., cold_starts: _Optional[_Iterable[_Union[ColdStart, _Mapping]]] = ..., unrecorded_runs: _Optional[int] = ...) -> None: ...
+    nodes_unavailable: str
+    def __init__(self, sha256: _Optional[str] = ..., load_ns: _Optional[int] = ..., provider: _Optional[str] = ..., provider_share: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., peak_rss_bytes: _Optional[int] = ..., nodes: _Optional[_Union[NodeTimes, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., memory: _Optional[_Union[MemoryPhases, _Mapping]] = ..., cold_starts: _Optional[_Iterable[_Union[ColdStart, _Mapping]]] = ..., unrecorded_runs: _Optional[int] = ..., nodes_unavailable: _Optional[str] = ...) -> None: ...
 
 class MemoryPhases(_message.Message):
     __slots__ = ("runtime_bytes", "load_bytes", "first_run_bytes", "steady_bytes")
