@@ -28,7 +28,7 @@ def bench_document(
     """Return the document of a measurement of one artifact. `measurement_id` is its place in the history, if it has one."""
     result = measurement.result
     found = result.artifacts[0]
-    document = {
+    return {
         "schema": SCHEMA,
         **latency_document(measurement, 0),
         "verdict": [_plain(verdict) for verdict in found.verdicts],
@@ -55,10 +55,8 @@ def bench_document(
         "device_time_ns": result.device_time_ns,
         "steal_fraction": result.steal_fraction,
         "measurement_id": measurement_id,
+        **layers_document(measurement, 0),
     }
-    if measurement.request.profile_nodes:
-        document["layers"] = None if found.nodes is None else [_plain(node) for node in found.nodes]
-    return document
 
 
 def latency_document(measurement: Measurement, artifact: int) -> dict[str, Any]:
@@ -121,6 +119,15 @@ def soak_document(measurement: Measurement, device: DeviceInfo) -> dict[str, Any
         "unrecorded_runs": measurement.result.artifacts[0].unrecorded_runs,
         "windows": [_plain(window) for window in soak_windows(measurement, device.channels)],
     }
+
+
+def layers_document(measurement: Measurement, artifact: int) -> dict[str, Any]:
+    """Return the node times of one artifact and, where it has none, why. Empty if they were not asked for."""
+    if not measurement.request.profile_nodes:
+        return {}
+    found = measurement.result.artifacts[artifact]
+    layers = None if found.nodes is None else [_plain(node) for node in found.nodes]
+    return {"layers": layers, "layers_unavailable": found.nodes_unavailable if layers is None else None}
 
 
 def device_document(device: DeviceInfo, name: str) -> dict[str, Any]:
