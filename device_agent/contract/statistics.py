@@ -76,14 +76,21 @@ class MedianInterval:
 def autocorrelation_time(values: Sequence[float]) -> float:
     """Return the integrated autocorrelation time of `value > median`, in values: 1 for independent ones.
 
-    That indicator's correlation is what governs a sample median. The sum ends by Geyer's initial positive sequence (1992). Lags
-    are counted on the bits of one integer, so a hundred thousand values take milliseconds.
+    That indicator's correlation is what governs a sample median.
+    """
+    return exceedance_time(values, median(values)) if len(values) >= 4 else 1.0
+
+
+def exceedance_time(values: Sequence[float], threshold: float) -> float:
+    """Return the integrated autocorrelation time of `value > threshold`, in values: how many of them count as one.
+
+    The sum ends by Geyer's initial positive sequence (1992). Lags are counted on the bits of one integer, so a hundred thousand
+    values take milliseconds.
     """
     count = len(values)
     if count < 4:
         return 1.0
-    middle = median(values)
-    bits = int("".join("1" if value > middle else "0" for value in values), 2)
+    bits = int("".join("1" if value > threshold else "0" for value in values), 2)
     share = bits.bit_count() / count
     variance = share * (1 - share)
     if variance == 0:
