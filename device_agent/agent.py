@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
-from device_agent import __version__
+from device_agent import __version__, processors
 from device_agent.board import BoardFacts
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo, RuntimeInfo
@@ -89,14 +89,16 @@ class Agent:
     ) -> AsyncGenerator[MeasureEvent, None]:
         """Yield the events of a measurement; close the iterator to end it. `caller` names whoever holds no lease."""
         lease = self.leases.check(token)
-        with self.store.use(request.artifacts) as found:
-            names = " and ".join(artifact.name for _, artifact in found)
+        wanted = request.settings.inputs_sha256
+        with self.store.use([*request.artifacts, *([wanted] if wanted else [])]) as held:
+            every = [ArtifactFile(path=path, artifact=artifact) for path, artifact in held]
+            files, data = every[: len(request.artifacts)], every[-1] if wanted else None
+            names = " and ".join(file.artifact.name for file in files)
             with self._slot.hold(f"measuring {names}", lease.holder if lease else caller):
                 await self._probed()
                 request = replace(request, settings=self._complete(request.settings))
-                files = [ArtifactFile(path=path, artifact=artifact) for path, artifact in found]
                 limits = measure_limits(request)
-                job = measure(request, files, limits=limits, sensors=self._sensors, profile=self._profile)
+                job = measure(request, files, limits=limits, sensors=self._sensors, profile=self._profile, data=data)
                 async with aclosing(job) as events:
                     async for event in events:
                         yield event
@@ -128,10 +130,7 @@ class Agent:
         return self.store.list()
 
     def _complete(self, settings: Settings) -> Settings:
-        """Return the settings with the device's default where they leave the threads to it."""
-        if settings.threads is not None:
-            return settings
-        return replace(settings, threads=default_threads(self._describe_board(), self._profile, settings.cpus))
+        return complete_settings(settings, self._describe_board(), self._profile)
 
     async def _runtimes(self) -> tuple[RuntimeInfo, ...]:
         if self._probe is None or (self._probe.done() and (self._probe.cancelled() or self._probe.exception())):
@@ -143,6 +142,18 @@ class Agent:
         """Wait until the probe is over, however it ended: its imports would disturb a measurement."""
         if self._probe is not None and not self._probe.done():
             await asyncio.wait([self._probe])
+
+
+def complete_settings(settings: Settings, board: BoardFacts, profile: Profile | None) -> Settings:
+    """Return the settings with the processors of the group that they name, and the device's threads where they leave those to it.
+
+    InvalidRequest if the board has no such group.
+    """
+    if settings.cpu_group is not None:
+        settings = replace(settings, cpus=processors.of_group(board.cpu_groups, settings.cpu_group), cpu_group=None)
+    if settings.threads is None:
+        settings = replace(settings, threads=default_threads(board, profile, settings.cpus))
+    return settings
 
 
 def default_threads(board: BoardFacts, profile: Profile | None, cpus: tuple[int, ...] | None = None) -> int:

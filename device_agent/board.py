@@ -9,10 +9,12 @@ import math
 import os
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from device_agent import profiles
+from device_agent import processors, profiles
+from device_agent.contract.settings import CpuGroup
 
 #: MIDR part numbers of Arm's own cores (implementer 0x41), as in the Linux kernel's arch/arm64/include/asm/cputype.h.
 _ARM_PARTS = {
@@ -41,7 +43,8 @@ class BoardFacts:
 
     `cores` counts the processors that this process may use: affinity and a cgroup's CPU quota included. `memory_bytes` is what
     the kernel has, or the cgroup's limit if that is less. `governor` is None where there is no cpufreq. `profile` is the
-    recognised device profile; `default_threads` is the profile's, and never more than `cores`.
+    recognised device profile; `default_threads` is the profile's, and never more than `cores`. `cpu_groups` are the usable
+    processors of each kind, empty where all are alike.
     """
 
     board: str
@@ -57,6 +60,7 @@ class BoardFacts:
     profile: str | None
     default_threads: int
     throttle_temperature_c: float | None
+    cpu_groups: Mapping[CpuGroup, tuple[int, ...]] = field(default_factory=dict)
 
 
 def describe_board(
@@ -93,6 +97,7 @@ def describe_board(
         profile=None if known is None else known.name,
         default_threads=min(cores, known.threads) if known is not None and known.threads else cores,
         throttle_temperature_c=None if known is None else known.throttle_temperature_c,
+        cpu_groups=processors.groups(root, os.sched_getaffinity(0) if usable_cpus is None else None),
     )
 
 

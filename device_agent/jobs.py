@@ -92,17 +92,18 @@ async def measure(
     limits: WorkerLimits,
     sensors: Sequence[Sensor],
     profile: Profile | None,
+    data: ArtifactFile | None = None,
 ) -> AsyncGenerator[MeasureEvent, None]:
     """Run a measurement and sample the sensors meanwhile; the last event is the result with its verdicts.
 
-    Close the iterator to kill the worker. Errors are those of `run_measure`.
+    `data` is the file of DATA inputs. Close the iterator to kill the worker. Errors are those of `run_measure`.
     """
     # Packed, a run takes 24 bytes instead of 150; a fast model makes a hundred thousand of them.
     runs: list[bytes] = []
     readings: list[Reading] = []
     result: WorkerResult | None = None
     with Sampler(sensors) as sampler:
-        worker = run_measure(request, files, limits=limits, on_pid=lambda pid: sampler.add(worker_rss(pid)))
+        worker = run_measure(request, files, limits=limits, on_pid=lambda pid: sampler.add(worker_rss(pid)), data=data)
         async with aclosing(worker) as events:
             async for event in events:
                 if isinstance(event, WorkerResult):

@@ -278,8 +278,10 @@ class ArtifactStore:
                 return None
         with path.open("rb") as file:
             start = file.read(8)
-        # TFLite is a FlatBuffer with the file identifier TFL3 after the root offset; ONNX has no magic number.
+        # TFLite is a FlatBuffer with the file identifier TFL3 after the root offset, .npz is a zip; ONNX has no magic number.
         kind = ArtifactFormat.TFLITE if start[4:8] == b"TFL3" else ArtifactFormat.ONNX
+        if start[:4] == b"PK\x03\x04":
+            kind = ArtifactFormat.NPZ
         artifact = Artifact(
             sha256=path.name, format=kind, size_bytes=size_of(path), name=f"{path.name[:12]}.{kind.value}"
         )

@@ -15,6 +15,7 @@ from device_agent.contract.artifact import ArtifactFormat, TensorSpec
 from device_agent.contract.device import RuntimeInfo
 from device_agent.contract.errors import RuntimeUnavailable
 from device_agent.contract.measurement import NodeTime
+from device_agent.contract.settings import GraphOptimization
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,12 +27,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
     """How to load a model. `profile_folder` asks for node times and may hold files of the runtime's own;
-    `shares_worker` says that other models take turns in this process, so idle threads must not spin."""
+    `shares_worker` says that other models take turns in this process, so idle threads must not spin.
+
+    `provider_options`, `graph_optimization` and `memory_arena` are those of the settings. They differ from their defaults only
+    for a runtime that names them in its `options`.
+    """
 
     threads: int
     provider: str | None = None
     profile_folder: Path | None = None
     shares_worker: bool = False
+    provider_options: tuple[tuple[str, str], ...] = ()
+    graph_optimization: GraphOptimization | None = None
+    memory_arena: bool | None = None
 
 
 class LoadedModel(ABC):
@@ -75,10 +83,16 @@ class LoadedModel(ABC):
 
 
 class Runtime(ABC):
-    """One inference runtime. Constructed without arguments; the constructor imports nothing heavy."""
+    """One inference runtime. Constructed without arguments; the constructor imports nothing heavy.
+
+    `options` names the fields of LoadOptions that the runtime obeys, of provider_options, graph_optimization and memory_arena; a
+    request that sets another of them is refused before anything is loaded. `refusals` may say why an option makes no sense here.
+    """
 
     name: ClassVar[str]
     formats: ClassVar[tuple[ArtifactFormat, ...]]
+    options: ClassVar[frozenset[str]] = frozenset()
+    refusals: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def info(self) -> RuntimeInfo:

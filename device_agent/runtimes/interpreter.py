@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from device_agent.contract.artifact import TensorSpec
-from device_agent.contract.errors import ModelRejected, RuntimeUnavailable
+from device_agent.contract.errors import InvalidRequest, ModelRejected, RuntimeUnavailable
 from device_agent.runtimes.base import LoadedModel, LoadOptions
 from device_agent.runtimes.words import shorten
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 #: XNNPACK is the interpreter's default on a CPU; CPU asks for the built-in kernels alone.
 XNNPACK, BUILT_IN = "XNNPACK", "CPU"
 PROVIDERS = (XNNPACK, BUILT_IN)
+#: What the interpreter lets callers choose about its default delegate, each true or false; older wheels have fewer of them.
+_DELEGATE_OPTIONS = ("default_delegate_latest_features", "disable_delegate_clustering", "disable_delegate_node_fusion")
+OPTIONS = frozenset({"provider_options"})
+REFUSALS: Mapping[str, str] = {
+    "graph_optimization": "a .tflite file was optimised when it was converted, and the interpreter has no levels",
+    "memory_arena": "the interpreter plans one arena per model when it allocates tensors, and always keeps it",
+}
 
 
 def load(module: Any, title: str, path: Path, options: LoadOptions) -> LoadedModel:
@@ -34,16 +42,37 @@ def load(module: Any, title: str, path: Path, options: LoadOptions) -> LoadedMod
             raise ModelRejected(
                 f"{title}: this is not a TFLite file (no TFL3 mark in its head); an ONNX file runs with runtime onnxruntime"
             )
+    chosen = _delegate_options(module, title, provider, options.provider_options)
     resolvers = module.OpResolverType
     resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if provider == BUILT_IN else resolvers.AUTO
     try:
         interpreter = module.Interpreter(
-            model_path=str(path), num_threads=options.threads, experimental_op_resolver_type=resolver
+            model_path=str(path), num_threads=options.threads, experimental_op_resolver_type=resolver, **chosen
         )
         interpreter.allocate_tensors()
         return InterpretedModel(interpreter, title)
     except (ValueError, RuntimeError, TypeError) as error:
         raise rejected(title, error) from error
+
+
+def _delegate_options(module: Any, title: str, provider: str, options: tuple[tuple[str, str], ...]) -> dict[str, bool]:
+    """Return the interpreter's keywords for the options. InvalidRequest names those that this wheel takes."""
+    if not options:
+        return {}
+    if provider == BUILT_IN:
+        raise InvalidRequest(
+            f"{title}: the built-in kernels have no options; leave provider_options out, or ask for {XNNPACK}"
+        )
+    keywords = inspect.signature(module.Interpreter.__init__).parameters
+    taken = [name for name in _DELEGATE_OPTIONS if f"experimental_{name}" in keywords]
+    chosen: dict[str, bool] = {}
+    for name, value in options:
+        if name not in taken or value.lower() not in ("true", "false"):
+            raise InvalidRequest(
+                f"{title}: {name}={value} is no option of {XNNPACK} here; it takes {', '.join(taken)}, each true or false"
+            )
+        chosen[f"experimental_{name}"] = value.lower() == "true"
+    return chosen
 
 
 def rejected(title: str, error: Exception) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +22,8 @@ class LiteRt(Runtime):
 
     name: ClassVar[str] = "litert"
     formats: ClassVar[tuple[ArtifactFormat, ...]] = (ArtifactFormat.TFLITE,)
+    options: ClassVar[frozenset[str]] = interpreter.OPTIONS
+    refusals: ClassVar[Mapping[str, str]] = interpreter.REFUSALS
 
     def info(self) -> RuntimeInfo:
         try:

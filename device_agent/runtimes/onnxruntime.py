@@ -20,7 +20,8 @@ from device_agent.contract.artifact import ArtifactFormat, TensorSpec
 from device_agent.contract.device import RuntimeInfo
 from device_agent.contract.errors import ModelRejected, RuntimeUnavailable
 from device_agent.contract.measurement import NodeTime
-from device_agent.runtimes import onnxruntime_limits, onnxruntime_profile
+from device_agent.contract.settings import GraphOptimization
+from device_agent.runtimes import onnxruntime_limits, onnxruntime_options, onnxruntime_profile
 from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
 from device_agent.runtimes.words import shorten
 
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
+_LEVELS = {
+    GraphOptimization.DISABLED: "ORT_DISABLE_ALL",
+    GraphOptimization.BASIC: "ORT_ENABLE_BASIC",
+    GraphOptimization.EXTENDED: "ORT_ENABLE_EXTENDED",
+    GraphOptimization.ALL: "ORT_ENABLE_ALL",
+}
 _DTYPES = {
     "float": "float32",
     "double": "float64",
@@ -43,6 +50,7 @@ class OnnxRuntime(Runtime):
 
     name: ClassVar[str] = "onnxruntime"
     formats: ClassVar[tuple[ArtifactFormat, ...]] = (ArtifactFormat.ONNX,)
+    options: ClassVar[frozenset[str]] = frozenset({"graph_optimization", "memory_arena", "provider_options"})
 
     def info(self) -> RuntimeInfo:
         try:
@@ -75,10 +83,16 @@ class OnnxRuntime(Runtime):
         with path.open("rb") as file:
             if file.read(8)[4:] == b"TFL3":
                 raise ModelRejected("this is a TFLite file, not ONNX; measure it with runtime litert or tflite-runtime")
+        if options.provider_options and provider == CPU_PROVIDER:
+            onnxruntime_options.refuse_for_cpu(options.provider_options)
         try:
             session = _session(module, path, provider, options)
         except Exception as error:
+            if options.provider_options:
+                onnxruntime_options.check_taken(module, provider, options.provider_options)
             raise _rejected(module, error) from error
+        if options.provider_options:
+            onnxruntime_options.check_known(module, provider, options.provider_options, session.get_provider_options())
         return _Model(module, session, path, provider, options)
 
 
@@ -201,8 +215,14 @@ def _import() -> Any:
 
 
 def _session(module: Any, path: Path, provider: str, options: LoadOptions) -> Any:
-    providers = [provider] if provider == CPU_PROVIDER else [provider, CPU_PROVIDER]
-    return module.InferenceSession(str(path), _session_options(module, options), providers=providers)
+    first = (provider, dict(options.provider_options)) if options.provider_options else provider
+    return module.InferenceSession(
+        str(path),
+        _session_options(module, options),
+        providers=[first] if provider == CPU_PROVIDER else [first, CPU_PROVIDER],
+        # A provider that refuses its options would be replaced by the CPU, with a word on stdout only.
+        enable_fallback=0 if options.provider_options else 1,
+    )
 
 
 def _session_options(module: Any, options: LoadOptions) -> Any:
@@ -212,6 +232,11 @@ def _session_options(module: Any, options: LoadOptions) -> Any:
     made.log_severity_level = 3
     made.add_session_config_entry("session.load_model_format", "ONNX")
     made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if options.graph_optimization is not None:
+        made.graph_optimization_level = getattr(module.GraphOptimizationLevel, _LEVELS[options.graph_optimization])
+    if options.memory_arena is not None:
+        made.enable_cpu_mem_arena = options.memory_arena
+        made.enable_mem_pattern = options.memory_arena
     if options.shares_worker:
         made.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if options.profile_folder is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +24,8 @@ class TfliteRuntime(Runtime):
 
     name: ClassVar[str] = "tflite-runtime"
     formats: ClassVar[tuple[ArtifactFormat, ...]] = (ArtifactFormat.TFLITE,)
+    options: ClassVar[frozenset[str]] = interpreter.OPTIONS
+    refusals: ClassVar[Mapping[str, str]] = interpreter.REFUSALS
 
     def info(self) -> RuntimeInfo:
         try:

@@ -40,6 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         elif job["type"] == "measure":
             process.die_when_closed(jobs)
             _measure(job, events)
+        elif job["type"] == "load":
+            process.die_when_closed(jobs)
+            _load(job, events)
         else:
             _infer(job, jobs, events)
     except BrokenPipeError:
@@ -70,20 +73,13 @@ def _probe(events: int) -> None:
     write_frame(events, {"type": "runtimes", "runtimes": to_json(registry.describe_all())})
 
 
-def _runtime(settings: Settings) -> tuple[Any, str]:
-    """Return (runtime, version), imported; RuntimeUnavailable if it can't be used."""
-    from device_agent.runtimes import registry
-
-    process.pin(settings.cpus)
-    runtime = registry.get(settings.runtime)
-    return runtime, runtime.version()
-
-
 def _measure(job: dict[str, Any], events: int) -> None:
-    from device_agent.worker.measure import LoadedFile, Measuring
+    from device_agent.worker.setup import prepare
 
     request = from_json(MeasureRequest, job["request"])
-    runtime, version = _runtime(request.settings)
+    runtime, version = prepare(request.settings)
+
+    from device_agent.worker.measure import LoadedFile, Measuring
 
     def send_progress(progress: Progress) -> None:
         write_frame(events, {"type": "progress", **to_json(progress)})
@@ -92,11 +88,13 @@ def _measure(job: dict[str, Any], events: int) -> None:
         write_frame(events, {"type": "runs"}, frames.pack_runs(runs))
 
     files = [LoadedFile(path=Path(path), sha256=sha256, name=name) for path, sha256, name in job["files"]]
+    data = None if job["data"] is None else (Path(job["data"][0]), str(job["data"][2]))
     measuring = Measuring(
         request,
         files,
         runtime,
         version,
+        data=data,
         folder=Path(job["folder"]),
         send_progress=send_progress,
         send_runs=send_runs,
@@ -106,17 +104,30 @@ def _measure(job: dict[str, Any], events: int) -> None:
     write_frame(events, {"type": "result", "result": to_json(found)})
 
 
+def _load(job: dict[str, Any], events: int) -> None:
+    from device_agent.contract.load import LoadRequest
+    from device_agent.worker.setup import prepare
+
+    request = from_json(LoadRequest, job["request"])
+    runtime, version = prepare(request.settings)
+
+    from device_agent.worker.load import do_job
+
+    do_job(job, request, runtime, version, events)
+
+
 def _infer(job: dict[str, Any], jobs: int, events: int) -> None:
-    from device_agent.runtimes.base import LoadOptions
+    from device_agent.worker.setup import load_options, prepare
+
+    settings = from_json(Settings, job["settings"])
+    runtime, _ = prepare(settings)
+
     from device_agent.worker.inputs import arrays_of, tensor_of
     from device_agent.worker.measure import naming
 
-    settings = from_json(Settings, job["settings"])
-    runtime, _ = _runtime(settings)
     path, _, name = job["files"][0]
-    threads = settings.threads or len(os.sched_getaffinity(0))
     with naming(name, Path(path)):
-        model = runtime.load(Path(path), LoadOptions(threads=threads, provider=settings.provider))
+        model = runtime.load(Path(path), load_options(settings))
     write_frame(events, {"type": "loaded"})
     while (frame := read_frame(jobs)) is not None:
         try:

@@ -44,15 +44,22 @@ async def run_measure(
     *,
     limits: WorkerLimits,
     on_pid: Callable[[int], None],
+    data: ArtifactFile | None = None,
 ) -> AsyncGenerator[Progress | RunBatch | WorkerResult, None]:
-    """Measure in a worker of its own; yields events, the last of which is the WorkerResult.
+    """Measure in a worker of its own; yields events, the last of which is the WorkerResult. `data` has the arrays of DATA inputs.
 
     Closing or cancelling the generator kills the worker and reaps it. Raises what the worker reported (ModelRejected,
     RuntimeUnavailable, ...), or WorkerCrashed, WorkerOutOfMemory, WorkerTimedOut, each with the models' names.
     """
     if tuple(file.artifact.sha256 for file in artifacts) != request.artifacts:
         raise InvalidRequest("the artifact files are not those of the request, in its order")
-    job = {"type": "measure", "request": to_json(request), "files": _files(artifacts)}
+    check_formats(artifacts, request.settings, data)
+    job = {
+        "type": "measure",
+        "request": to_json(request),
+        "files": _files(artifacts),
+        "data": None if data is None else _files([data])[0],
+    }
     async with start_worker(job, [file.artifact.name for file in artifacts], limits) as worker:
         on_pid(worker.pid)
         worker.set_deadline(limits.deadline_s)
@@ -92,6 +99,7 @@ async def open_infer(
     settings: Settings, artifact: ArtifactFile, *, limits: WorkerLimits
 ) -> AsyncIterator[InferSession]:
     """Load a model in a worker of its own and yield a session; leaving the block ends the worker."""
+    check_formats([artifact])
     job = {"type": "infer", "settings": to_json(settings), "files": _files([artifact])}
     async with start_worker(job, [artifact.artifact.name], limits) as worker:
         worker.set_deadline(limits.deadline_s)
@@ -107,6 +115,25 @@ async def probe_runtimes() -> tuple[RuntimeInfo, ...]:
         worker.set_deadline(_PROBE_DEADLINE_S)
         header, _ = await worker.receive()
     return tuple(from_json(RuntimeInfo, item) for item in header["runtimes"])
+
+
+def check_formats(
+    models: Sequence[ArtifactFile], settings: Settings | None = None, data: ArtifactFile | None = None
+) -> None:
+    """Raise InvalidRequest if data is given as a model, or a model as data, or not the data that the settings name."""
+    for file in models:
+        if not file.artifact.format.is_model:
+            raise InvalidRequest(
+                f"artifact {file.artifact.name!r} is a file of input arrays and no model; give it as the inputs of a measurement"
+                " of an .onnx or .tflite file"
+            )
+    if data is not None and data.artifact.format.is_model:
+        raise InvalidRequest(
+            f"artifact {data.artifact.name!r} is a model and has no input arrays; upload an .npz file whose arrays are named like"
+            " the model's inputs"
+        )
+    if settings is not None and settings.inputs_sha256 != (None if data is None else data.artifact.sha256):
+        raise InvalidRequest("the file of the inputs is not the one that the settings name")
 
 
 def _files(artifacts: Sequence[ArtifactFile]) -> list[list[str]]:

@@ -14,14 +14,15 @@ from device_agent.contract.errors import BoardfitError, InvalidRequest, ModelRej
 from device_agent.contract.measurement import Phase, Progress, Run, RunKind
 from device_agent.contract.settings import MeasureRequest, Stopping
 from device_agent.contract.statistics import steal_fraction
-from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
+from device_agent.runtimes.base import LoadedModel, Runtime
 from device_agent.runtimes.words import shorten
 from device_agent.worker import order
-from device_agent.worker.inputs import random_inputs
+from device_agent.worker.inputs import make_inputs
 from device_agent.worker.log import RunLog
 from device_agent.worker.loop import TurnTimer, no_garbage_collection
-from device_agent.worker.process import PeakMemory, steal_ticks
+from device_agent.worker.process import PeakMemory, pinned_cpus, steal_ticks
 from device_agent.worker.result import WorkerArtifact, WorkerResult
+from device_agent.worker.setup import load_options, threads_of
 from device_agent.worker.stopping import StoppingRule
 
 #: A lone artifact has nobody to take turns with; its turns are this long, so that little time passes between them.
@@ -64,6 +65,7 @@ class Measuring:
         runtime: Runtime,
         version: str,
         *,
+        data: tuple[Path, str] | None,
         folder: Path,
         send_progress: Callable[[Progress], None],
         send_runs: Callable[[Sequence[Run]], None],
@@ -72,10 +74,11 @@ class Measuring:
         self._files = files
         self._runtime = runtime
         self._version = version
+        self._data = data
         self._folder = folder
         self._send_progress = send_progress
         self._send_runs = send_runs
-        self._threads = request.settings.threads or len(os.sched_getaffinity(0))
+        self._threads = threads_of(request.settings)
         self._timer = TurnTimer(threads=self._threads, capacity=max(_LARGEST_TURN, request.turn_runs))
         self._runs = RunLog()
         self._sent = 0
@@ -110,6 +113,7 @@ class Measuring:
             steal_fraction=None
             if steal_before is None or steal_after is None
             else steal_fraction(steal_before, steal_after, elapsed, os.sysconf("SC_CLK_TCK")),
+            cpus=None if self._request.settings.cpus is None else pinned_cpus(),
             clock_resolution_ns=max(1, round(time.get_clock_info("perf_counter").resolution * 1e9)),
         )
 
@@ -124,9 +128,8 @@ class Measuring:
         if profiled:
             folder = self._folder / f"profile-{index}"
             folder.mkdir()
-        options = LoadOptions(
-            threads=self._threads,
-            provider=self._request.settings.provider,
+        options = load_options(
+            self._request.settings,
             profile_folder=folder,
             shares_worker=len(self._files) > 1 or self._request.profile_nodes,
         )
@@ -134,7 +137,7 @@ class Measuring:
             start = perf_counter_ns()
             model = self._runtime.load(file.path, options)
             load_ns = perf_counter_ns() - start
-            model.bind(random_inputs(model.inputs, self._request.seed))
+            model.bind(make_inputs(model.inputs, self._request.settings, self._request.seed, self._data))
         return _Participant(artifact=index, profiled=profiled, model=model, load_ns=load_ns, name=file.name)
 
     def _warm_up(self, participants: Sequence[_Participant]) -> None:

@@ -64,7 +64,36 @@ def pin(cpus: Sequence[int] | None) -> None:
     usable = os.sched_getaffinity(0)
     if not set(cpus) <= usable:
         raise InvalidRequest(f"cpus={tuple(cpus)}: this device lets the agent use {sorted(usable)}")
-    os.sched_setaffinity(0, cpus)
+    for thread in _threads():
+        os.sched_setaffinity(thread, cpus)
+
+
+def pinned_cpus() -> tuple[int, ...]:
+    """Return the processors that any thread of this process may run on now; a runtime may have moved its own."""
+    found: set[int] = set()
+    for thread in _threads():
+        with contextlib.suppress(ProcessLookupError):
+            found |= os.sched_getaffinity(thread)
+    return tuple(sorted(found))
+
+
+def _threads() -> list[int]:
+    """Return the threads of this process. Affinity and niceness belong to each; those that come later inherit their parent's."""
+    return [int(path.name) for path in Path("/proc/self/task").iterdir()]
+
+
+def set_nice(nice: int | None) -> None:
+    """Take this niceness. InvalidRequest if the agent may not give it: without privilege it can only be raised."""
+    if nice is None:
+        return
+    try:
+        for thread in _threads():
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
+    except PermissionError as error:
+        raise InvalidRequest(
+            f"nice={nice}: this agent has niceness {os.getpriority(os.PRIO_PROCESS, 0)} and may not lower it; give a larger"
+            " number, or start the agent with CAP_SYS_NICE (in its systemd unit: AmbientCapabilities=CAP_SYS_NICE)"
+        ) from error
 
 
 class PeakMemory:

@@ -32,6 +32,7 @@ class WorkerResult:
     device_time_ns: int
     steal_fraction: float | None
     clock_resolution_ns: int
+    cpus: tuple[int, ...] | None = None
 
     def with_verdicts(self, verdicts: Sequence[Sequence[Verdict]]) -> MeasureResult:
         """Return the contract's result, given the verdicts of every artifact in order."""
@@ -54,4 +55,5 @@ class WorkerResult:
             ),
             device_time_ns=self.device_time_ns,
             steal_fraction=self.steal_fraction,
+            cpus=self.cpus,
         )
