@@ -60,7 +60,7 @@ OPTIONS: tuple[Option, ...] = (
         group=_HOW,
         read=str,
         metavar="NAME",
-        help="onnxruntime, litert, tflite-runtime or one that was added; by default what the device has for the file",
+        help="by default what the device has for the file: onnxruntime, litert, tflite-runtime. Any other that it knows",
     ),
     Option(
         flag="--provider",
@@ -192,7 +192,6 @@ OPTIONS: tuple[Option, ...] = (
         group=_MORE,
         read=whole(0, 1000),
         metavar="N",
-        default="0",
         help="also start N fresh processes, one after another, and time import, load and first run",
     ),
     Option(

@@ -72,7 +72,7 @@ def processors(text: str) -> tuple[int, ...]:
     """Return `0,2-3` as (0, 2, 3)."""
     found: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]{1,20})(?:-([0-9]{1,20}))?\s*", part)
         if match is None:
             raise InvalidRequest(f"{text!r} is not a list of processor numbers such as 0,2-3")
         numbers = range(int(match[1]), int(match[2] or match[1]) + 1)

@@ -1,98 +1,70 @@
-"""What `host bench` shows: a moving line while it works, a table at the end."""
+"""What `host bench` shows of one model."""
 
 from __future__ import annotations
 
-from types import TracebackType
+from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.console import Console, Group
+from rich.table import Table
 from rich.text import Text
 
-from device_agent.contract.measurement import MeasureEvent, Phase
-from device_agent.contract.measurement import Progress as JobProgress
+from device_agent.contract.soak import throttle_words
 from host.cli import render
 
-_WORDS = {
-    Phase.STARTING: "starting a worker",
-    Phase.LOADING: "loading the model",
-    Phase.WARM_UP: "warming up",
-    Phase.TIMING: "timing",
-    Phase.PROFILING: "timing layers",
-}
 _STATISTICS = ("p50", "p90", "p99", "min", "mean")
 MOST_LAYERS = 30
-
-
-class BenchProgress:
-    """One line on stderr if it is a terminal, nothing otherwise."""
-
-    def __init__(self) -> None:
-        console = render.console(stderr=True)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[detail]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("", total=None, detail="")
-
-    def __enter__(self) -> BenchProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def say(self, what: str) -> None:
-        """Show a step of unknown length."""
-        self._progress.update(self._task, description=escape(what), total=None, detail="")
-
-    def on_push(self, position: int, size: int) -> None:
-        """Show bytes of the upload."""
-        detail = f"{render.bytes_text(position)} of {render.bytes_text(size)}"
-        self._progress.update(
-            self._task, description="sending the model", completed=position, total=size, detail=detail
-        )
-
-    def on_event(self, event: MeasureEvent) -> None:
-        """Show where the job is."""
-        if isinstance(event, JobProgress):
-            detail = f"{event.runs} runs" if event.runs else ""
-            self._progress.update(
-                self._task, description=_WORDS[event.phase], completed=event.fraction, total=1.0, detail=detail
-            )
+#: Columns from which a table has room for long bars.
+WIDE = 100
 
 
 def print_bench(document: dict[str, Any]) -> None:
     """Print the document of `host bench` for people."""
-    device, runtime, artifact = document["device"], document["runtime"], document["artifact"]
+    artifact = document["artifact"]
     console = render.console()
     title = Text.assemble(
-        (artifact["name"], "bold"), f" ({render.bytes_text(artifact['size_bytes'])}) on ", (device["name"], "bold")
+        (artifact["name"], "bold"),
+        f" ({render.bytes_text(artifact['size_bytes'])}) on ",
+        (document["device"]["name"], "bold"),
     )
-    where = f"{device['board']}, {device['cpu']}, {device['cores']} cores"
-    threads = document["threads"]
-    how = f"{runtime['name']} {runtime['version']}, {runtime['provider']}, {threads} thread{'s' * (threads != 1)}"
-    console.print(Group(title, Text(where, style="dim"), Text(how, style="dim")))
+    console.print(Group(title, *heading(document, document["runtime"]["provider"])))
     console.print(_latencies(document))
     console.print(render.facts(_facts(document)))
-    for verdict in document["verdict"]:
-        if verdict["code"] != "stable":
-            console.print(_explained(verdict))
-    if document.get("layers"):
-        console.print(_layers(document["layers"]))
-        console.print(
-            Text("From profiled runs, which cost time of their own: compare shares; latency is above.", style="dim")
-        )
-    elif "layers" in document:
-        console.print(Text("No times of single layers: only ONNX Runtime gives them so far.", style="dim"))
+    console.print(remarks([("", verdict) for verdict in document["verdict"]], document["notes"]))
+    if document["cold_starts"] is not None:
+        console.print(_cold_starts(document["cold_starts"]))
+    if document["soak"] is not None:
+        console.print(_soak(document["soak"]))
+        console.print(Text(_recorded(document), style="dim"))
+    print_layers(console, document)
+
+
+def heading(document: dict[str, Any], provider: str) -> list[Text]:
+    """Return where and how something was measured: board and processor, then runtime and settings."""
+    device, runtime = document["device"], document["runtime"]
+    where = f"{device['board']}, {device['cpu']}, {device['cores']} core{'s' * (device['cores'] != 1)}"
+    threads = document["threads"]
+    how = [f"{runtime['name']} {runtime['version']}, {provider}, {threads} thread{'s' * (threads != 1)}"]
+    return [Text(where, style="dim"), Text(", ".join(how + _settings(document)), style="dim")]
+
+
+def _settings(document: dict[str, Any]) -> list[str]:
+    """Return what was asked for beyond the usual."""
+    asked = document["settings"]
+    words = []
+    if asked["provider_options"]:
+        words.append(" ".join(f"{name}={value}" for name, value in asked["provider_options"].items()))
+    if document["cpus"] is not None:
+        group = f" ({asked['cpu_group']})" if asked["cpu_group"] else ""
+        words.append(f"pinned to {render.numbers_text(document['cpus'])}{group}")
+    for name, word in (("nice", "nice"), ("batch", "batch"), ("graph_optimization", "graph optimization")):
+        if asked[name] is not None:
+            words.append(f"{word} {asked[name]}")
+    if asked["memory_arena"] is not None:
+        words.append("memory arena" if asked["memory_arena"] else "no memory arena")
+    if asked["inputs"] != "random":
+        words.append("inputs from a file" if asked["inputs"] == "data" else "inputs of zeros")
+    return words
 
 
 def _latencies(document: dict[str, Any]) -> Any:
@@ -116,6 +88,7 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("verdict", ", ".join(verdict["code"] for verdict in document["verdict"]) or render.DASH),
         ("peak memory", memory),
+        ("memory by phase", _phases(document["memory"])),
         ("energy per run", f"{render.DASH} ({document['energy_unavailable']})"),
         ("time to load", render.latency_text(document["load_ns"])),
     ]
@@ -124,23 +97,106 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _explained(verdict: dict[str, Any]) -> Text:
-    """Return one line: what was found, the figure behind it, what to do."""
-    line = Text.assemble(("  ! ", "bold yellow"), (verdict["code"], "bold"))
+def _phases(memory: dict[str, int] | None) -> str:
+    if memory is None:
+        return render.DASH
+    runtime, load, first, steady = (
+        render.bytes_text(memory[f"{part}_bytes"]) for part in ("runtime", "load", "first_run", "steady")
+    )
+    return f"runtime {runtime}; above it {load} while loading, {first} in the first run, {steady} after it"
+
+
+def remarks(verdicts: Sequence[tuple[str, dict[str, Any]]], notes: Sequence[str]) -> Table:
+    """Return a line for every verdict but `stable`, with the name of what it is about, and for every note.
+
+    Each says what was found, the figure behind it and what to do; a long one goes on below its own beginning.
+    """
+    made = Table.grid(padding=(0, 1))
+    made.add_column(no_wrap=True)
+    made.add_column()
+    for name, verdict in verdicts:
+        if verdict["code"] != "stable":
+            made.add_row(Text("  !", style="bold yellow"), _explained(name, verdict))
+    for note in notes:
+        made.add_row(Text("  !", style="bold yellow"), Text(f"{note}."))
+    return made
+
+
+def _explained(name: str, verdict: dict[str, Any]) -> Text:
+    line = Text.assemble(f"{name} " if name else "", (verdict["code"], "bold"))
     if verdict["value"] is not None:
         unit = f" {verdict['unit']}" if verdict["unit"] else ""
         line.append(f": {render.number_text(verdict['value'])}{unit}")
         if verdict["threshold"] is not None:
             line.append(f" (limit {render.number_text(verdict['threshold'])})")
-    return line.append(f". {verdict['hint']}.") if verdict["hint"] else line
+    hint = verdict["hint"]
+    return line.append(f". {hint[0].upper()}{hint[1:]}.") if hint else line
 
 
-def _layers(layers: list[dict[str, Any]]) -> Any:
-    table = render.table("layer", "kind", "median", "share", "", right=("median", "share"))
+def _cold_starts(starts: dict[str, Any]) -> Table:
+    table = render.table("cold start", "median", "fastest", "slowest", right=("median", "fastest", "slowest"))
+    for name, part in (
+        ("start and import", "import_ns"),
+        ("load", "load_ns"),
+        ("first run", "first_run_ns"),
+        (f"in all, {starts['count']} processes", "total_ns"),
+    ):
+        found = starts[part]
+        render.add_row(table, name, *(render.latency_text(found[key]) for key in ("median", "min", "max")))
+    return table
+
+
+def _soak(soak: dict[str, Any]) -> Table:
+    right = ("until", "p50", "p90", "clock", "chip", "power", "runs")
+    table = render.table(*right, "firmware", right=right)
+    for window in soak["windows"]:
+        render.add_row(
+            table,
+            render.seconds_text(window["end_s"]),
+            render.latency_text(window["p50_ns"]),
+            render.latency_text(window["p90_ns"], like_ns=window["p50_ns"]),
+            render.frequency_text(window["clock_hz"]),
+            render.temperature_text(window["temperature_c"]),
+            render.power_text(window["power_w"]),
+            str(window["runs"]),
+            _firmware(window["flags"]),
+        )
+    return table
+
+
+def _firmware(flags: int | None) -> str:
+    if flags is None:
+        return render.DASH
+    return ", ".join(throttle_words(flags)) or "nothing"
+
+
+def _recorded(document: dict[str, Any]) -> str:
+    unrecorded = document["soak"]["unrecorded_runs"]
+    if not unrecorded:
+        return "Every run was recorded."
+    made = document["runs"] + unrecorded
+    return (
+        f"{made} runs were made; {document['runs']} of them, in turns at even distances, were recorded and are shown."
+    )
+
+
+def print_layers(console: Console, document: dict[str, Any], title: str | None = None) -> None:
+    """Print the layers of a document of `bench`, or of an artifact in one, if they were asked for."""
+    if document.get("layers"):
+        console.print(_layers(document["layers"], title, bar=20 if console.width >= WIDE else 8))
+        console.print(
+            Text("From profiled runs, which cost time of their own: compare shares; latency is above.", style="dim")
+        )
+    elif "layers" in document:
+        why = document["layers_unavailable"] or "the runtime gives none"
+        console.print(Text(f"No times of single layers{f' of {title}' if title else ''}: {why}.", style="dim"))
+
+
+def _layers(layers: list[dict[str, Any]], title: str | None, *, bar: int) -> Table:
+    table = render.table("layer", "kind", "median", "share", "", right=("median", "share"), title=title)
     shown = sorted(layers, key=lambda layer: -layer["share"])
     largest = shown[0]["share"] or 1.0
     for layer in shown[:MOST_LAYERS]:
-        bar = "█" * round(20 * layer["share"] / largest)
         name = Text(layer["name"], overflow="ellipsis", no_wrap=True)
         render.add_row(
             table,
@@ -148,7 +204,7 @@ def _layers(layers: list[dict[str, Any]]) -> Any:
             layer["op_type"],
             render.latency_text(layer["median_ns"]),
             render.percent_text(layer["share"]),
-            bar,
+            "█" * round(bar * layer["share"] / largest),
         )
     if len(shown) > MOST_LAYERS:
         rest = shown[MOST_LAYERS:]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 DASH = "–"
+#: Characters in a line of what goes to a file or a pipe.
+PIPED_WIDTH = 100
 
 _TIMES = (("s", 1e9), ("ms", 1e6), ("µs", 1e3), ("ns", 1.0))
 _COUNTS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
@@ -67,6 +69,11 @@ def percent_text(fraction: float | None, decimals: int = 1) -> str:
     return DASH if fraction is None else f"{fraction * 100:.{decimals}f} %"
 
 
+def share_text(fraction: float) -> str:
+    """Return a share that somebody chose as they would write it, such as `2 %` or `0.5 %`."""
+    return f"{fraction * 100:.3g} %"
+
+
 def ratio_text(ratio: float | None) -> str:
     """Return a ratio as `0.498x`."""
     return DASH if ratio is None else f"{ratio:.3f}x"
@@ -93,6 +100,29 @@ def energy_text(energy_j: float | None) -> str:
 def frequency_text(frequency_hz: float | None) -> str:
     """Return a frequency such as `1.80 GHz`."""
     return DASH if frequency_hz is None else f"{count_text(frequency_hz)}Hz"
+
+
+def temperature_text(temperature_c: float | None) -> str:
+    """Return a temperature such as `61.2 °C`."""
+    return DASH if temperature_c is None else f"{temperature_c:.1f} °C"
+
+
+def power_text(power_w: float | None) -> str:
+    """Return a power such as `4.81 W`."""
+    return DASH if power_w is None else f"{three_digits(power_w)} W"
+
+
+def numbers_text(numbers: Sequence[int]) -> str:
+    """Return whole numbers with their runs drawn together, such as `0,2-3`."""
+    parts: list[str] = []
+    ordered = sorted(numbers)
+    start = 0
+    for place in range(1, len(ordered) + 1):
+        if place == len(ordered) or ordered[place] != ordered[place - 1] + 1:
+            first, last = ordered[start], ordered[place - 1]
+            parts.append(str(first) if first == last else f"{first}-{last}")
+            start = place
+    return ",".join(parts)
 
 
 def number_text(value: float | None) -> str:
@@ -123,8 +153,8 @@ def console(*, stderr: bool = False) -> Console:
 
     found = Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not found.is_terminal:
-        # A file or a pipe has no width; lines that were cut for one could not be searched.
-        found = Console(stderr=stderr, highlight=False, width=200)
+        # A file or a pipe has no width of its own.
+        found = Console(stderr=stderr, highlight=False, width=PIPED_WIDTH)
     return found
 
 

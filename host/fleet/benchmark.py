@@ -1,15 +1,18 @@
-"""Measuring one file on one device, as `host bench` does: push, choose a runtime, measure."""
+"""Measuring files on one device, as `host bench` does: push, choose a runtime, measure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from device_agent.bench_options import in_option_words
+from device_agent.bench_request import BenchOptions, one_format
 from device_agent.contract.artifact import Artifact, ArtifactFormat
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.errors import InvalidRequest, RuntimeUnavailable
 from device_agent.contract.measurement import MeasureEvent, Measurement
-from device_agent.contract.settings import MeasureRequest, Settings, Stopping
 from host.fleet.devices import Device
 
 #: Which runtimes load a format, the one to prefer first.
@@ -47,23 +50,37 @@ def choose_runtime(info: DeviceInfo, format_: ArtifactFormat, wanted: str | None
     )
 
 
-def measure_file(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A file to measure and the name that people know it by."""
+
+    path: Path
+    name: str
+
+
+def measure_files(
     device: Device,
-    path: Path,
+    files: Sequence[ModelFile],
+    options: BenchOptions,
     *,
-    name: str,
-    runtime: str | None,
-    threads: int | None,
-    provider: str | None,
-    cpus: tuple[int, ...] | None,
-    stopping: Stopping,
-    layers: bool,
-    on_push: Callable[[int, int], None] | None = None,
+    on_push: Callable[[str, int, int], None] | None = None,
     on_event: Callable[[MeasureEvent], None] | None = None,
-) -> tuple[Artifact, Measurement]:
-    """Push the file where it is missing, and measure it alone in a worker."""
-    chosen = choose_runtime(device.info, ArtifactFormat.of_suffix(path.suffix), runtime, device=device.name)
-    settings = Settings(runtime=chosen, threads=threads, provider=provider, cpus=cpus)
-    artifact = device.client.push(path, name=name, on_progress=on_push).artifact
-    request = MeasureRequest(artifacts=(artifact.sha256,), settings=settings, stopping=stopping, profile_nodes=layers)
-    return artifact, device.client.measure(request, on_event=on_event)
+) -> tuple[tuple[Artifact, ...], Measurement]:
+    """Push what is missing and measure the files in one worker, several in turns with the first as their baseline.
+
+    `on_push(name, position, size)` in bytes. InvalidRequest in the words of the command line's options; else the errors of
+    `choose_runtime`, `AgentClient.push` and `AgentClient.measure`.
+    """
+    format_ = one_format([file.name for file in files])
+    runtime = choose_runtime(device.info, format_, options.runtime, device=device.name)
+
+    def push(path: Path, name: str) -> Artifact:
+        said = None if on_push is None else partial(on_push, name)
+        return device.client.push(path, name=name, on_progress=said).artifact
+
+    data = options.inputs_file
+    inputs_sha256 = None if data is None else push(data, data.name).sha256
+    artifacts = tuple(push(file.path, file.name) for file in files)
+    request = options.request([artifact.sha256 for artifact in artifacts], runtime=runtime, inputs_sha256=inputs_sha256)
+    with in_option_words():
+        return artifacts, device.client.measure(request, on_event=on_event)

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+#: A fresh process that imports a runtime from an SD card and loads a large model on a small board.
+LONGEST_COLD_START_S = 120.0
+#: More than a device rests by itself.
+LONGEST_IDLE_S = 60.0
+
+
 class AgentClient:
     """A connection to the agent at `address`; `timeout_s` bounds each short call.
 
@@ -207,11 +213,14 @@ def measure_deadline_s(request: MeasureRequest) -> float:
     """Return the deadline of the whole call in seconds: the job's own and a margin, so that the agent's
     message comes first.
 
-    Without a deadline of the job: every artifact's longest time, doubled for profiled twins, with room for
-    slow starts.
+    Without a deadline of the job: every artifact's longest time, doubled for profiled twins, with room for slow starts, the
+    cold ones among them, and for the rests.
     """
     if request.deadline_s is not None:
         return request.deadline_s + 30
     stopping = request.stopping
-    per_artifact = stopping.warmup_time_s + stopping.max_time_s + 60
-    return 120 + 2 * len(request.artifacts) * per_artifact * (2 if request.profile_nodes else 1)
+    timed = stopping.max_time_s if request.soak_s is None else request.soak_s
+    per_artifact = stopping.warmup_time_s + timed + 60
+    apart = LONGEST_COLD_START_S * request.cold_starts * len(request.artifacts)
+    resting = 2 * (LONGEST_IDLE_S if request.idle_s is None else request.idle_s)
+    return 120 + 2 * len(request.artifacts) * per_artifact * (2 if request.profile_nodes else 1) + apart + resting
