@@ -12,6 +12,7 @@ from device_agent.board import BoardFacts
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo, RuntimeInfo
 from device_agent.contract.lease import Lease
+from device_agent.contract.load import LoadEvent, LoadRequest
 from device_agent.contract.measurement import MeasureEvent
 from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.contract.transfer import InferHeader
@@ -99,6 +100,29 @@ class Agent:
                 request = replace(request, settings=self._complete(request.settings))
                 limits = measure_limits(request)
                 job = measure(request, files, limits=limits, sensors=self._sensors, profile=self._profile, data=data)
+                async with aclosing(job) as events:
+                    async for event in events:
+                        yield event
+
+    async def load(self, request: LoadRequest, token: str | None, caller: str) -> AsyncGenerator[LoadEvent, None]:
+        """Yield the events of a load job; close the iterator to end it. `caller` names whoever holds no lease."""
+        from device_agent import load_job  # an agent that is never asked for it does not pay for it
+
+        lease = self.leases.check(token)
+        wanted = request.settings.inputs_sha256
+        with self.store.use([request.artifact, *([wanted] if wanted else [])]) as held:
+            file, *data = [ArtifactFile(path=path, artifact=artifact) for path, artifact in held]
+            with self._slot.hold(f"putting load on {file.artifact.name}", lease.holder if lease else caller):
+                await self._probed()
+                request = load_job.share_threads(request, self._complete)
+                job = load_job.load(
+                    request,
+                    file,
+                    limits=load_job.load_limits(request),
+                    sensors=self._sensors,
+                    profile=self._profile,
+                    data=data[0] if data else None,
+                )
                 async with aclosing(job) as events:
                     async for event in events:
                         yield event

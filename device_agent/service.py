@@ -166,6 +166,16 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             self._trim_soon()
 
     @_reports_errors
+    async def Load(self, request: pb.LoadRequest, context: _Context) -> None:
+        wanted, token = codec.load_request_from_pb(request)
+        try:
+            async with aclosing(self._agent.load(wanted, token, _caller(context))) as events:
+                async for event in events:
+                    await _write(context, codec.load_event_to_pb(event))
+        finally:
+            self._trim_soon()
+
+    @_reports_errors
     async def Infer(self, requests: AsyncIterator[pb.InferRequest], context: _Context) -> None:
         messages = _paced(requests, INFER_IDLE_S, "inference")
         header, token = codec.infer_header_from_pb(await _first(messages))

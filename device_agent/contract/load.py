@@ -9,11 +9,12 @@ times apart, at a rate that does not care how busy the device is (the server sce
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from device_agent.contract.artifact import check_sha256
 from device_agent.contract.errors import InvalidRequest
-from device_agent.contract.measurement import Progress, ReadingBatch, Verdict
+from device_agent.contract.measurement import Progress, Reading, ReadingBatch, Verdict
 from device_agent.contract.settings import Settings
 
 #: A trial ends after this many requests, whatever was asked for: every request is kept and sent.
@@ -93,7 +94,7 @@ class LoadTrial:
     """One trial. `rate_per_s` is what was asked for, None in a closed loop; `requests` were done from `start_ns` to `end_ns`.
 
     `unserved` arrived and were given up because the queue only grew. `within_bound` is the judgement by the bound, None without
-    one or where the requests are too few to tell.
+    one, in a closed loop, which has no queue, or where the requests are too few to tell.
     """
 
     rate_per_s: float | None
@@ -106,7 +107,10 @@ class LoadTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
-    """The last event of a successful load job. `highest_rate_per_s` is the highest rate that a search found within the bound."""
+    """The last event of a successful load job. `highest_rate_per_s` is the highest rate that a search found within the bound.
+
+    `threads` are those of each stream, `load_ns` is the time to load the first one's model.
+    """
 
     runtime: str
     runtime_version: str
@@ -123,3 +127,38 @@ class LoadResult:
 
 
 LoadEvent = Progress | ServedBatch | ReadingBatch | LoadResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadMeasurement:
+    """A finished load job: request, result and all raw samples. Statistics are derived when they are read."""
+
+    request: LoadRequest
+    result: LoadResult
+    served: Sequence[ServedRequest]
+    readings: tuple[Reading, ...]
+
+    def of_trial(self, trial: int) -> list[ServedRequest]:
+        """Return a trial's requests in the order of their arrival."""
+        own = [one for one in self.served if one.trial == trial]
+        return sorted(own, key=lambda one: (one.arrival_ns, one.start_ns))
+
+
+#: Loading, as for other jobs; and what a search may take, whose rates and so whose times nobody knows beforehand.
+_LOAD_S = 120.0
+_SEARCH_S = 3600.0
+_MOST_TRIALS = 32
+
+
+def longest_s(request: LoadRequest) -> float:
+    """Return the request's deadline, else the most that the job may take (seconds), for those who must end it at some time."""
+    if request.deadline_s is not None:
+        return request.deadline_s
+    starting = _LOAD_S * (1 + request.streams / 8) + 2 * request.warmup_s
+    # As many requests as were asked for may take longer than the duration; of what arrived a part is still in the queue then.
+    trial = 2 * request.duration_s + 60.0
+    if request.rate_per_s is not None:
+        return starting + 2 * max(trial, 2 * request.min_requests / request.rate_per_s)
+    if request.bound_ns is None:
+        return starting + trial + _SEARCH_S
+    return starting + _MOST_TRIALS * trial + _SEARCH_S

@@ -85,6 +85,27 @@ def judge(
     return tuple(found) or (Verdict(code=VerdictCode.STABLE),)
 
 
+def judge_load(
+    readings: Sequence[Reading],
+    *,
+    channels: Sequence[Channel],
+    throttle_temperature_c: float | None,
+    asked_provider: str | None,
+    ran: ArtifactFacts,
+) -> tuple[Verdict, ...]:
+    """Return the findings on a load job, STABLE alone if there are none, by the readings during its trials.
+
+    The load itself fills the processors and moves the latencies, so contention and drift say nothing here.
+    """
+    found = [
+        *_throttled(readings, channels),
+        *_under_voltage(readings, channels),
+        *_hot(readings, channels, throttle_temperature_c),
+        *_fell_back(asked_provider, ran),
+    ]
+    return tuple(found) or (Verdict(code=VerdictCode.STABLE),)
+
+
 def _too_short(timed: Sequence[Run], clock_resolution_ns: int) -> Iterable[Verdict]:
     typical = median(run.latency_ns for run in timed)
     least = max(CLOCK_TICKS * clock_resolution_ns, SHORTEST_RUN_NS)

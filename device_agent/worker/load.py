@@ -1,0 +1,231 @@
+"""A load job inside the worker: load a model per stream, warm up, then one trial, or trials until the highest rate is found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from device_agent.contract.bound import within_bound
+from device_agent.contract.load import LoadRequest, LoadResult, LoadTrial
+from device_agent.contract.measurement import Phase, Progress
+from device_agent.contract.plain_json import to_json
+from device_agent.contract.served import ServedLog
+from device_agent.contract.statistics import median, steal_fraction
+from device_agent.runtimes.base import LoadedModel, Runtime
+from device_agent.worker.arrivals import poisson_arrivals
+from device_agent.worker.frames import write_frame
+from device_agent.worker.inputs import make_inputs
+from device_agent.worker.loop import no_garbage_collection
+from device_agent.worker.measure import LoadedFile, naming
+from device_agent.worker.process import pinned_cpus, steal_ticks
+from device_agent.worker.rate_search import RateSearch
+from device_agent.worker.serving import Streams
+from device_agent.worker.setup import load_options, threads_of
+
+#: Who has waited this many bounds, and this long, in a first-come queue is no outlier: the queue grows. A stream that keeps its
+#: bound at p99 would have such a wait once in many years; a machine that stands still for a moment is not an overload.
+_HOPELESS_BOUNDS = 10
+_HOPELESS_S = 1.0
+#: Runs of one stream alone, before the others start; the first also pays for what the runtime puts off until then.
+_LONE_RUNS = 5
+
+
+def do_job(job: dict[str, Any], request: LoadRequest, runtime: Runtime, version: str, events: int) -> None:
+    """Do the job that `launch_load` sent, and write its events."""
+
+    def send_progress(progress: Progress) -> None:
+        write_frame(events, {"type": "progress", **to_json(progress)})
+
+    def send_served(log: ServedLog, first: int, last: int) -> None:
+        write_frame(events, {"type": "served"}, log.packed(first, last))
+
+    path, sha256, name = job["files"][0]
+    found, share = Loading(
+        request,
+        LoadedFile(path=Path(path), sha256=sha256, name=name),
+        runtime,
+        version,
+        data=None if job["data"] is None else (Path(job["data"][0]), job["data"][2]),
+        send_progress=send_progress,
+        send_served=send_served,
+    ).run()
+    write_frame(events, {"type": "result", "result": to_json(found), "provider_share": share})
+
+
+class Loading:
+    """One job. `send_progress` and `send_served` are called a few times a second, from the thread that calls `run`."""
+
+    def __init__(
+        self,
+        request: LoadRequest,
+        file: LoadedFile,
+        runtime: Runtime,
+        version: str,
+        *,
+        data: tuple[Path, str] | None,
+        send_progress: Callable[[Progress], None],
+        send_served: Callable[[ServedLog, int, int], None],
+    ) -> None:
+        self._request = request
+        self._file = file
+        self._runtime = runtime
+        self._version = version
+        self._data = data
+        self._send_progress = send_progress
+        self._send_served = send_served
+        self._sent = 0
+        self._trials: list[LoadTrial] = []
+        self._phase = Phase.LOADING
+        self._begin_ns = 0
+        self._wanted_ns = 1.0
+
+    def run(self) -> tuple[LoadResult, float | None]:
+        """Do all trials and return the result, without verdicts, and the share of nodes that its provider ran.
+
+        ModelRejected names the model; the runtime's import is taken as done.
+        """
+        begin = perf_counter_ns()
+        steal_before = steal_ticks()
+        models: list[LoadedModel] = []
+        load_ns = 0
+        for stream in range(self._request.streams):
+            self._progress(Phase.LOADING, stream / self._request.streams)
+            model, took_ns = self._load(stream)
+            models.append(model)
+            load_ns = load_ns or took_ns
+        with no_garbage_collection():
+            lone_ns = self._warm_up(models)
+            self._streams = Streams([model.runner() for model in models], self._watch, naming(self._file.name))
+            highest = self._run_trials(lone_ns)
+        elapsed = perf_counter_ns() - begin
+        steal_after = steal_ticks()
+        provider, share = models[0].provider()
+        cpus = None if self._request.settings.cpus is None else pinned_cpus()
+        for model in models:
+            model.close()
+        result = LoadResult(
+            runtime=self._runtime.name,
+            runtime_version=self._version,
+            provider=provider,
+            threads=threads_of(self._request.settings),
+            streams=self._request.streams,
+            cpus=cpus,
+            load_ns=load_ns,
+            trials=tuple(self._trials),
+            highest_rate_per_s=highest,
+            device_time_ns=elapsed,
+            steal_fraction=None
+            if steal_before is None or steal_after is None
+            else steal_fraction(steal_before, steal_after, elapsed, os.sysconf("SC_CLK_TCK")),
+            verdicts=(),
+        )
+        return result, share
+
+    def _load(self, stream: int) -> tuple[LoadedModel, int]:
+        settings = self._request.settings
+        with naming(self._file.name, self._file.path):
+            start = perf_counter_ns()
+            model = self._runtime.load(self._file.path, load_options(settings, shares_worker=self._request.streams > 1))
+            load_ns = perf_counter_ns() - start
+            model.bind(make_inputs(model.inputs, settings, self._request.seed + stream, self._data))
+        return model, load_ns
+
+    def _warm_up(self, models: Sequence[LoadedModel]) -> float:
+        """Run every model alone, then all together for the warm-up's time. Returns the median latency of one alone (ns)."""
+        lone: list[int] = []
+        for stream, model in enumerate(models):
+            self._progress(Phase.WARM_UP, stream / len(models))
+            with naming(self._file.name):
+                for number in range(1 + _LONE_RUNS):
+                    start = perf_counter_ns()
+                    model.run()
+                    if number:
+                        lone.append(perf_counter_ns() - start)
+        runs = [model.run for model in models]
+        together = Streams(runs, lambda: self._progress(Phase.WARM_UP, 1.0), naming(self._file.name))
+        together.closed_loop(0, duration_s=self._request.warmup_s, min_requests=0)
+        return median(lone)
+
+    def _run_trials(self, lone_ns: float) -> float | None:
+        request = self._request
+        if request.rate_per_s is not None:
+            self._open(request.rate_per_s)
+            return None
+        throughput = self._closed()
+        # A run alone that is over the bound as often as not cannot come under it in a queue.
+        if request.bound_ns is None or lone_ns > request.bound_ns:
+            return None
+        search = RateSearch(throughput)
+        while (rate := search.next_rate()) is not None:
+            search.tell(rate, self._open(rate))
+        return search.highest_per_s
+
+    def _closed(self) -> float:
+        """Do a trial of a closed loop and return its throughput (1/s)."""
+        request = self._request
+        self._start(request.duration_s)
+        first = len(self._streams.log)
+        self._streams.closed_loop(len(self._trials), duration_s=request.duration_s, min_requests=request.min_requests)
+        trial = self._finish(first, self._begin_ns, rate_per_s=None, unserved=0, within=None)
+        return trial.requests / (trial.end_ns - trial.start_ns) * 1e9
+
+    def _open(self, rate_per_s: float) -> bool | None:
+        """Do a trial of an open loop and return its judgement."""
+        request = self._request
+        number = len(self._trials)
+        arrivals = poisson_arrivals(
+            rate_per_s,
+            duration_s=request.duration_s,
+            min_requests=request.min_requests,
+            seed=request.seed,
+            trial=number,
+        )
+        self._start(arrivals[-1] / 1e9)
+        hopeless_s = request.duration_s if request.bound_ns is None else _HOPELESS_BOUNDS * request.bound_ns / 1e9
+        first = len(self._streams.log)
+        start_ns, unserved = self._streams.open_loop(number, arrivals, give_up_ns=max(hopeless_s, _HOPELESS_S) * 1e9)
+        within = None
+        if request.bound_ns is not None:
+            # Judged in the order of arrival: a burst of late requests is one in that order.
+            log = self._streams.log
+            by_arrival = sorted(range(first, len(log)), key=log.arrivals.__getitem__)
+            latencies = [log.ends[place] - log.arrivals[place] for place in by_arrival]
+            within = False if unserved else within_bound(latencies, request.bound_ns, request.percent)
+        self._finish(first, start_ns, rate_per_s=rate_per_s, unserved=unserved, within=within)
+        return within
+
+    def _start(self, wanted_s: float) -> None:
+        self._phase = Phase.TIMING
+        self._begin_ns = perf_counter_ns()
+        self._wanted_ns = wanted_s * 1e9
+
+    def _finish(
+        self, first: int, start_ns: int, *, rate_per_s: float | None, unserved: int, within: bool | None
+    ) -> LoadTrial:
+        log = self._streams.log
+        trial = LoadTrial(
+            rate_per_s=rate_per_s,
+            start_ns=start_ns,
+            end_ns=max(log.ends[-1] if len(log) > first else 0, start_ns + 1),
+            requests=len(log) - first,
+            unserved=unserved,
+            within_bound=within,
+        )
+        self._trials.append(trial)
+        self._watch()
+        return trial
+
+    def _watch(self) -> None:
+        """Send the requests that were not sent yet, and where the trial is."""
+        log = self._streams.log
+        count = len(log)
+        if count > self._sent:
+            self._send_served(log, self._sent, count)
+            self._sent = count
+        self._progress(Phase.TIMING, min(1.0, (perf_counter_ns() - self._begin_ns) / self._wanted_ns))
+
+    def _progress(self, phase: Phase, fraction: float) -> None:
+        self._send_progress(Progress(phase=phase, fraction=fraction, runs=self._sent))
