@@ -74,7 +74,8 @@ class LoadedModel(ABC):
     def node_times(self, *, skip: int) -> tuple[NodeTime, ...] | None:
         """End profiling and return every node's median time, without the first `skip` runs. None if there is no profile.
 
-        A runtime that can profile overrides this; the worker then loads a profiled twin where node times are wanted.
+        A runtime that can profile overrides this in what it loads with a `profile_folder`, the profiled twin of a model. It,
+        `load` and `bind` may raise `profiling.NoProfile` with a reason for the user; the model is then measured without.
         """
         return None
 

@@ -14,6 +14,7 @@ from device_agent.contract.device import RuntimeInfo
 from device_agent.contract.errors import RuntimeUnavailable
 from device_agent.runtimes import interpreter
 from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
+from device_agent.runtimes.profiling import NoProfile
 from device_agent.runtimes.words import shorten
 
 
@@ -35,7 +36,24 @@ class LiteRt(Runtime):
         return RuntimeInfo(name=self.name, version=_version(), formats=self.formats, providers=interpreter.PROVIDERS)
 
     def load(self, path: Path, options: LoadOptions) -> LoadedModel:
-        return interpreter.load(_import(), f"LiteRT {_version()}", path, options)
+        module = _import()
+        if options.profile_folder is not None:
+            return _load_profiled(Path(module.__file__).parent, path, options)
+        return interpreter.load(module, f"LiteRT {_version()}", path, options)
+
+
+def _load_profiled(folder: Path, path: Path, options: LoadOptions) -> LoadedModel:
+    """Load the twin that times operators, from the library of the wheel in `folder`. NoProfile says why there is none."""
+    from device_agent.runtimes import litert_c_api, litert_profile
+
+    if options.provider_options:
+        raise NoProfile("LiteRT's profiler cannot be given the delegate's options; leave provider_options out")
+    try:
+        library = litert_c_api.open_library(folder, _version() or "of unknown version")
+    except litert_c_api.NotSupported as error:
+        raise NoProfile(str(error)) from error
+    built_in = options.provider == interpreter.BUILT_IN
+    return litert_profile.ProfiledModel(library, path, threads=options.threads, built_in=built_in)
 
 
 def _version() -> str | None:

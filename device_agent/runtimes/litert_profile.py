@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from device_agent.contract.artifact import TensorSpec
+from device_agent.contract.errors import ModelRejected
 from device_agent.contract.measurement import NodeTime
 from device_agent.runtimes import litert_file, litert_nodes
 from device_agent.runtimes.base import LoadedModel
@@ -108,12 +109,13 @@ class ProfiledModel(LoadedModel):
         except NotSupported as error:
             raise NoProfile(f"LiteRT's profiler cannot run this file: {error}") from error
         try:
-            self._library.call("RunCompiledModel", *self._arguments)
+            self._profiled_run()
         except NotSupported as error:
             raise NoProfile(
                 "LiteRT's profiler cannot run this file twice, as happens where sizes of outputs are found at run time"
                 f" ({error}); convert the model with fixed sizes"
             ) from error
+        self._runs.clear()
         self._output_buffers = outputs
 
     def _input(self, place: int, array: NDArray[np.generic]) -> c.c_void_p:
@@ -152,18 +154,21 @@ class ProfiledModel(LoadedModel):
         return buffer
 
     def run(self) -> None:
-        """Run once and keep the events of this run. NoProfile if it fails."""
-        library = self._library
+        """Run once and keep the events of this run. ModelRejected if it fails."""
         try:
-            library.call("StartProfiler", self._profiler)  # forgets the events before
-            library.call("RunCompiledModel", *self._arguments)
-            library.call("StopProfiler", self._profiler)
-            count = c.c_int()
-            library.call("GetNumProfilerEvents", self._profiler, c.byref(count))
-            events = (Event * count.value)()
-            library.call("GetProfilerEvents", self._profiler, count.value, events)
+            self._profiled_run()
         except NotSupported as error:
-            raise NoProfile(f"LiteRT's profiler cannot run this file: {error}") from error
+            raise ModelRejected(f"LiteRT's profiler: {error}; measure without times of layers") from error
+
+    def _profiled_run(self) -> None:
+        library = self._library
+        library.call("StartProfiler", self._profiler)  # forgets the events before
+        library.call("RunCompiledModel", *self._arguments)
+        library.call("StopProfiler", self._profiler)
+        count = c.c_int()
+        library.call("GetNumProfilerEvents", self._profiler, c.byref(count))
+        events = (Event * count.value)()
+        library.call("GetProfilerEvents", self._profiler, count.value, events)
         self._runs.append(_operators_of(events))
 
     def results(self) -> dict[str, NDArray[np.generic]]:

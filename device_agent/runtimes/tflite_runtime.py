@@ -16,6 +16,7 @@ from device_agent.contract.device import RuntimeInfo
 from device_agent.contract.errors import RuntimeUnavailable
 from device_agent.runtimes import interpreter
 from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
+from device_agent.runtimes.profiling import NoProfile
 from device_agent.runtimes.words import shorten
 
 
@@ -37,6 +38,8 @@ class TfliteRuntime(Runtime):
         return RuntimeInfo(name=self.name, version=_version(), formats=self.formats, providers=interpreter.PROVIDERS)
 
     def load(self, path: Path, options: LoadOptions) -> LoadedModel:
+        if options.profile_folder is not None:
+            raise NoProfile("tflite-runtime has no profiler; runtime litert times the operators of the same file")
         return interpreter.load(_import(), f"tflite-runtime {_version()}", path, options)
 
 

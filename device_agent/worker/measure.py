@@ -11,10 +11,11 @@ from time import perf_counter_ns
 from typing import Any
 
 from device_agent.contract.errors import BoardfitError, InvalidRequest, ModelRejected
-from device_agent.contract.measurement import Phase, Progress, Run, RunKind
+from device_agent.contract.measurement import NodeTime, Phase, Progress, Run, RunKind
 from device_agent.contract.settings import MeasureRequest, Stopping
 from device_agent.contract.statistics import steal_fraction
 from device_agent.runtimes.base import LoadedModel, Runtime
+from device_agent.runtimes.profiling import NoProfile
 from device_agent.runtimes.words import shorten
 from device_agent.worker import order
 from device_agent.worker.inputs import make_inputs
@@ -84,6 +85,7 @@ class Measuring:
         self._sent = 0
         self._last_send_ns = 0
         self._turn = 0
+        self._unprofiled: dict[int, str] = {}
 
     def run(self) -> WorkerResult:
         """Measure and return the result. ModelRejected names the model; the runtime's import is taken as done."""
@@ -94,11 +96,11 @@ class Measuring:
         self._warm_up(plain)
         # By now the runtime's arenas have grown to their full size. Later, the record of runs and a twin would count too.
         peak = memory.read() if memory is not None else None
-        twins = [self._load(index, profiled=True) for index in range(len(self._files))] if self._profiles(plain) else []
+        twins = self._load_twins() if self._request.profile_nodes else []
         self._warm_up(twins)
         with no_garbage_collection():
             self._time(plain, twins)
-        nodes = {twin.artifact: twin.model.node_times(skip=twin.warm_runs) for twin in twins}
+        nodes = {twin.artifact: self._node_times(twin) for twin in twins}
         artifacts = tuple(self._artifact(one, peak, nodes.get(one.artifact)) for one in plain)
         elapsed = perf_counter_ns() - begin
         steal_after = steal_ticks()
@@ -117,9 +119,31 @@ class Measuring:
             clock_resolution_ns=max(1, round(time.get_clock_info("perf_counter").resolution * 1e9)),
         )
 
-    def _profiles(self, plain: Sequence[_Participant]) -> bool:
-        """Say whether twins are wanted and this runtime can profile at all."""
-        return self._request.profile_nodes and type(plain[0].model).node_times is not LoadedModel.node_times
+    def _load_twins(self) -> list[_Participant]:
+        """Load the profiled twins. Where the runtime gives no node times of an artifact, the reason is kept instead."""
+        twins: list[_Participant] = []
+        for index in range(len(self._files)):
+            try:
+                twin = self._load(index, profiled=True)
+            except NoProfile as error:
+                self._unprofiled[index] = str(error)
+                continue
+            if type(twin.model).node_times is LoadedModel.node_times:
+                self._unprofiled[index] = f"runtime {self._runtime.name} tells no times of single nodes"
+                twin.model.close()
+            else:
+                twins.append(twin)
+        return twins
+
+    def _node_times(self, twin: _Participant) -> tuple[NodeTime, ...] | None:
+        try:
+            found = twin.model.node_times(skip=twin.warm_runs)
+        except NoProfile as error:
+            self._unprofiled[twin.artifact] = str(error)
+            return None
+        if found is None:
+            self._unprofiled[twin.artifact] = f"runtime {self._runtime.name} told no times of this model"
+        return found
 
     def _load(self, index: int, *, profiled: bool) -> _Participant:
         file = self._files[index]
@@ -232,33 +256,5 @@ class Measuring:
             peak_memory_bytes=None if peak is None else peak[0],
             peak_rss_bytes=None if peak is None else peak[1],
             nodes=nodes,
+            nodes_unavailable=self._unprofiled.get(one.artifact),
         )
-
-
-class naming:
-    """`with naming(model, path):` puts the model's name before the message of errors about it, and in place of its path.
-
-    Exceptions of a runtime's own count as a rejection too: it could not run this model.
-    """
-
-    def __init__(self, name: str, path: Path | None = None) -> None:
-        self._name = name
-        self._path = path
-
-    def _words(self, error: object) -> str:
-        """A path of the agent's store tells callers nothing but who runs the agent."""
-        return str(error) if self._path is None else str(error).replace(str(self._path), self._name)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (ModelRejected, InvalidRequest)):
-            raise type(error)(f"model {self._name!r}: {self._words(error)}") from error
-        if isinstance(error, MemoryError):
-            raise MemoryError(f"model {self._name!r}: {self._words(error)}") from error
-        if isinstance(error, Exception) and not isinstance(error, BoardfitError):
-            words = shorten(f"{type(error).__name__}: {self._words(error)}")
-            raise ModelRejected(
-                f"model {self._name!r}: the runtime failed: {words}; try another runtime or version, or export the model again"
-            ) from error

@@ -19,6 +19,7 @@ class WorkerArtifact:
     peak_memory_bytes: int | None
     peak_rss_bytes: int | None
     nodes: tuple[NodeTime, ...] | None
+    nodes_unavailable: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class WorkerResult:
                     peak_memory_bytes=artifact.peak_memory_bytes,
                     peak_rss_bytes=artifact.peak_rss_bytes,
                     nodes=artifact.nodes,
+                    nodes_unavailable=artifact.nodes_unavailable,
                     verdicts=tuple(own),
                 )
                 for artifact, own in zip(self.artifacts, verdicts, strict=True)
