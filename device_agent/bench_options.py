@@ -222,10 +222,11 @@ OPTIONS: tuple[Option, ...] = (
 
 
 _FLAGS = {option.field or option.name: option.flag for option in OPTIONS}
-_COMPOUND = "|".join(sorted((name for name in _FLAGS if "_" in name), key=len, reverse=True))
+#: What means nothing else in a sentence.
+_COMPOUND = "|".join(sorted((name for name in _FLAGS if "_" in name or name == "cpus"), key=len, reverse=True))
 _WITH_TUPLE = re.compile(rf"\b({'|'.join(_FLAGS)})=\(([^()]*?),?\)")
 _WITH_VALUE = re.compile(rf"\b({'|'.join(_FLAGS)})=")
-_ALONE = re.compile(rf"\b({_COMPOUND})\b")
+_ALONE = re.compile(rf"(?<![-\w])({_COMPOUND})\b")
 
 
 def option_words(message: str) -> str:

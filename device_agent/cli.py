@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent import __version__
 from device_agent.contract.errors import BoardfitError, InvalidRequest
+from device_agent.quantities import size_bytes
 
 if TYPE_CHECKING:
     from device_agent.profiles import Profile
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE = 0, 1, 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _DEFAULT_QUOTA = 2 * 2**30
-#: Linux has no processor beyond this (CONFIG_NR_CPUS on x86-64 is 8192 at most).
-_LAST_CPU = 8191
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # gRPC's core reports a port in use in its own words, before we can say it in ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parser(with_bench=given[:1] != ["serve"]).parse_args(given)
     try:
         if options.command == "serve":
             return _serve(options)
@@ -115,25 +112,11 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from device_agent.contract.settings import Stopping
-    from device_agent.report import bench
+    from device_agent.bench import bench
+    from device_agent.bench_request import BenchOptions
 
-    longest = options.max_time
-    if longest is None and options.min_time is not None:
-        longest = max(options.min_time, Stopping().max_time_s)
-    given = {"min_runs": options.min_runs, "min_time_s": options.min_time, "max_time_s": longest}
-    bench(
-        options.model,
-        store=options.store,
-        runtime=options.runtime,
-        threads=options.threads,
-        provider=options.provider,
-        cpus=options.cpus,
-        stopping=Stopping(**{name: value for name, value in given.items() if value is not None}),
-        nodes=options.nodes,
-        profile=_profile(options.profile),
-        as_json=options.json,
-    )
+    asked = BenchOptions.of(vars(options), len(options.models))
+    bench(options.models, asked, store=options.store, profile=_profile(options.profile), as_json=options.json)
     return DONE
 
 
@@ -145,7 +128,8 @@ def _announce(address: object) -> None:
     print(f"listening on {address}", flush=True)  # noqa: T201 - the documented first line
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
+    """Return the parser. The many options of `bench` are left out where they would only take a server's memory."""
     parser = argparse.ArgumentParser(
         prog="device-agent", description="Measures neural networks on the board it runs on."
     )
@@ -156,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--listen", default="127.0.0.1:50051", metavar="ADDRESS:PORT", help="default: %(default)s")
     serve.add_argument(
         "--quota",
-        type=_size,
+        type=_reads(size_bytes),
         metavar="SIZE",
         help="room for artifacts, such as 500M or 2Gi; default: 2 GiB, or half of the free disk where that is less",
     )
@@ -167,19 +151,52 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="as JSON on stdout")
     _add_device_options(info)
 
-    bench = commands.add_parser("bench", help="measure a model file without a host")
-    bench.add_argument("model", type=Path, metavar="MODEL", help="an .onnx or .tflite file")
-    bench.add_argument("--runtime", help="default: onnxruntime for .onnx, litert for .tflite")
-    bench.add_argument("--threads", type=int, metavar="N", help="default: the device's")
-    bench.add_argument("--provider", help="execution provider of ONNX Runtime")
-    bench.add_argument("--cpus", type=_cpus, metavar="LIST", help="pin to processors, such as 0,1 or 4-7")
-    bench.add_argument("--min-runs", type=int, metavar="N")
-    bench.add_argument("--min-time", type=float, metavar="SECONDS")
-    bench.add_argument("--max-time", type=float, metavar="SECONDS")
-    bench.add_argument("--nodes", action="store_true", help="add the time of each node")
+    bench = commands.add_parser(
+        "bench",
+        help="measure model files without a host",
+        usage="device-agent bench [OPTIONS] MODEL [MODEL ...]",
+        description="Measure model files: latency, memory, and whether the figures can be trusted. Several are measured in "
+        "turns, and each is compared with the first.",
+    )
+    bench.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="an .onnx or .tflite file")
+    if with_bench:
+        _add_bench_options(bench)
     bench.add_argument("--json", action="store_true", help="as JSON on stdout")
     _add_device_options(bench)
     return parser
+
+
+def _add_bench_options(bench: argparse.ArgumentParser) -> None:
+    from device_agent.bench_options import GROUPS, OPTIONS
+
+    groups = {name: bench.add_argument_group(name) for name in GROUPS}
+    for option in OPTIONS:
+        default = "" if option.default is None else f"; default: {option.default}"
+        words = (option.help + default).replace("%", "%%")
+        group = groups[option.group]
+        if option.read is not None:
+            group.add_argument(
+                option.flag,
+                type=_reads(option.read),
+                action="append" if option.many else "store",
+                metavar=option.metavar,
+                help=words,
+            )
+        elif option.off is not None:
+            group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=words)
+        else:
+            group.add_argument(option.flag, action="store_true", help=words)
+    bench.add_argument("--nodes", dest="layers", action="store_true", help=argparse.SUPPRESS)  # its name in 0.1
+
+
+def _reads(read: Callable[[str], object]) -> Callable[[str], object]:
+    def convert(text: str) -> object:
+        try:
+            return read(text)
+        except InvalidRequest as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
 def _add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -198,27 +215,3 @@ def default_store() -> Path:
 def _default_quota(store: Path) -> int:
     existing = next(path for path in (store, *store.absolute().parents) if path.exists())
     return min(_DEFAULT_QUOTA, shutil.disk_usage(existing).free // 2)
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]i?|)B?", text)
-    if not match or (match[2] == "ki"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500M, 2G or 2Gi")
-    size = float(match[1]) * _UNITS[match[2]]
-    if not 1 <= size < 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size that a disk can have")
-    return int(size)
-
-
-def _cpus(text: str) -> tuple[int, ...]:
-    cpus: list[int] = []
-    for part in text.split(","):
-        first, separator, last = part.partition("-")
-        try:
-            found = range(int(first), int(last if separator else first) + 1)
-            if not found or found[-1] > _LAST_CPU:
-                raise ValueError
-            cpus += found
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 0,1 or 4-7") from None
-    return tuple(cpus)
