@@ -186,7 +186,7 @@ def _add_bench_options(bench: argparse.ArgumentParser) -> None:
             group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=words)
         else:
             group.add_argument(option.flag, action="store_true", help=words)
-    bench.add_argument("--nodes", dest="layers", action="store_true", help=argparse.SUPPRESS)  # its name in 0.1
+    bench.add_argument("--nodes", dest="layers", action="store_true", help=argparse.SUPPRESS)  # its former name
 
 
 def _reads(read: Callable[[str], object]) -> Callable[[str], object]:

@@ -10,6 +10,7 @@ from typing import Any
 import device_agent
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo
 from device_agent.contract.measurement import Measurement
+from device_agent.contract.settings import InputKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,11 @@ class Environment:
     """Everything but the artifact that a latency depends on and that is known. The host is not in here: it
     takes no part.
 
-    `cpus` is what the worker was pinned to, None where it was not. `provider` is what really ran.
+    `cpus` is what the worker was pinned to, however that was asked for, None where it was not. `provider` is what really ran.
+    `provider_options`, `nice`, `batch`, `graph_optimization`, `memory_arena` and `inputs` are as asked for, None where the choice
+    was the device's; `inputs_sha256` is the file of the inputs. `alone` says whether the model had the worker for itself: with
+    others beside it, be they its own profiled twin, it runs on other caches and without spinning threads. `soak` says whether it
+    ran without a pause for a given time.
     """
 
     device_id: str
@@ -36,11 +41,22 @@ class Environment:
     provider: str
     threads: int
     cpus: tuple[int, ...] | None
+    provider_options: tuple[tuple[str, str], ...] = ()
+    nice: int | None = None
+    batch: int | None = None
+    graph_optimization: str | None = None
+    memory_arena: bool | None = None
+    inputs: str = InputKind.RANDOM.value
+    inputs_sha256: str | None = None
+    alone: bool = True
+    soak: bool = False
 
     @classmethod
     def of(cls, measurement: Measurement, device: DeviceInfo, artifact: int = 0) -> Environment:
         """Return the environment of one artifact's runs."""
-        result = measurement.result
+        result, request = measurement.result, measurement.request
+        settings = request.settings
+        level = settings.graph_optimization
         return cls(
             device_id=device.device_id,
             board=device.board,
@@ -57,7 +73,17 @@ class Environment:
             runtime_version=result.runtime_version,
             provider=result.artifacts[artifact].provider,
             threads=result.threads,
-            cpus=measurement.request.settings.cpus,
+            # Results of older agents do not say what the worker was pinned to.
+            cpus=result.cpus if result.cpus is not None else settings.cpus,
+            provider_options=settings.provider_options,
+            nice=settings.nice,
+            batch=settings.batch,
+            graph_optimization=None if level is None else level.value,
+            memory_arena=settings.memory_arena,
+            inputs=settings.inputs.value,
+            inputs_sha256=settings.inputs_sha256,
+            alone=len(request.artifacts) == 1 and not request.profile_nodes,
+            soak=request.soak_s is not None,
         )
 
 

@@ -236,7 +236,11 @@ def test_an_interrupted_bench_says_so(tiny_onnx: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code", "says"),
-    [("missing.onnx", 2, "is not a file"), ("notes.txt", 2, "not one of .onnx, .tflite"), ("bad.onnx", 1, "bad.onnx")],
+    [
+        ("missing.onnx", 2, "is not a file"),
+        ("notes.txt", 2, "give an .onnx or .tflite file"),
+        ("bad.onnx", 1, "bad.onnx"),
+    ],
 )
 def test_bench_of_what_is_no_model(tmp_path: Path, name: str, code: int, says: str) -> None:
     (tmp_path / "notes.txt").write_text("x")

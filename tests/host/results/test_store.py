@@ -20,16 +20,27 @@ from device_agent.contract.artifact import ArtifactFormat
 from device_agent.contract.device import Channel, DeviceInfo, Quantity, RuntimeInfo
 from device_agent.contract.measurement import (
     ArtifactResult,
+    ColdStart,
     Measurement,
     MeasureResult,
+    MemoryPhases,
     NodeTime,
     Reading,
     Run,
     RunKind,
     Verdict,
     VerdictCode,
+    Window,
+    WindowKind,
 )
-from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.contract.settings import (
+    CpuGroup,
+    GraphOptimization,
+    InputKind,
+    MeasureRequest,
+    Settings,
+    Stopping,
+)
 from host.results.database import HistoryUnavailable
 from host.results.environment import Environment, environment_difference
 from host.results.models import Base
@@ -293,3 +304,60 @@ def test_differences_of_environments_are_listed() -> None:
     faster = replace(DEVICE, governor="performance", kernel="6.6")
     threads = replace(given, result=replace(given.result, threads=4))
     assert environment_difference(here, Environment.of(threads, faster)) == ("kernel", "governor", "threads")
+
+
+def test_every_setting_that_matters_decides_about_comparability() -> None:
+    given = measurement(artifacts=1)
+    alone = replace(given, request=replace(given.request, profile_nodes=False))
+    here = Environment.of(alone, DEVICE)
+
+    def differs(**changes: object) -> tuple[str, ...]:
+        settings = replace(alone.request.settings, **changes)  # type: ignore[arg-type]
+        other = replace(alone, request=replace(alone.request, settings=settings))
+        return environment_difference(here, Environment.of(other, DEVICE))
+
+    assert differs() == ()
+    assert differs(provider_options=(("device_id", "1"),)) == ("provider_options",)
+    assert differs(nice=0) == ("nice",)
+    assert differs(batch=8) == ("batch",)
+    assert differs(graph_optimization=GraphOptimization.BASIC) == ("graph_optimization",)
+    assert differs(memory_arena=False) == ("memory_arena",)
+    assert differs(inputs=InputKind.ZEROS) == ("inputs",)
+    assert differs(inputs=InputKind.DATA, inputs_sha256="0" * 64) == ("inputs", "inputs_sha256")
+    # A group of processors is what it came out as, so it equals the same processors by their numbers.
+    pinned = replace(alone, result=replace(alone.result, cpus=(1, 3)))
+    group = replace(alone.request.settings, cpus=None, cpu_group=CpuGroup.BIG)
+    grouped = replace(pinned, request=replace(alone.request, settings=group))
+    assert environment_difference(Environment.of(pinned, DEVICE), Environment.of(grouped, DEVICE)) == ()
+    moved = replace(grouped, result=replace(alone.result, cpus=(0, 2)))
+    assert environment_difference(here, Environment.of(moved, DEVICE)) == ("cpus",)
+    assert environment_difference(here, Environment.of(given, DEVICE)) == ("alone",)
+    soaked = replace(alone, request=replace(alone.request, soak_s=60.0))
+    assert environment_difference(here, Environment.of(soaked, DEVICE)) == ("soak",)
+
+
+def test_settings_and_new_results_come_back_as_they_were(url: str) -> None:
+    given = measurement(artifacts=1)
+    settings = Settings(
+        provider="X",
+        provider_options=(("a", "1"), ("b", "2")),
+        nice=5,
+        graph_optimization=GraphOptimization.BASIC,
+        memory_arena=False,
+        cpu_group=CpuGroup.LITTLE,
+    )
+    found = replace(
+        given.result.artifacts[0],
+        memory=MemoryPhases(runtime_bytes=1, load_bytes=2, first_run_bytes=3, steady_bytes=4),
+        cold_starts=(ColdStart(import_ns=1, load_ns=2, first_run_ns=3),),
+        unrecorded_runs=7,
+    )
+    windows = (Window(kind=WindowKind.TIMED, start_ns=1, end_ns=2),)
+    whole = replace(
+        given,
+        request=replace(given.request, settings=settings, cold_starts=1),
+        result=replace(given.result, artifacts=(found,), cpus=(0, 1), windows=windows),
+    )
+    with ResultStore.open(url) as store:
+        number = store.add_measurement(whole, device=DEVICE, artifact_names=("one",))
+        assert store.get_measurement(number).measurement == whole
