@@ -20,8 +20,13 @@ from device_agent.contract.errors import InvalidRequest, StableError
 #: The standard library has it from Python 3.11 on; before, the same module comes from a package.
 tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
-#: What `[sensors] expected` may name: the modules of device_agent.sensors that a board can have.
-SENSOR_KINDS = frozenset({"thermal", "cpufreq", "pi-throttled"})
+#: What `[sensors] expected` may name: the kinds of device_agent.sensors.kinds, written out because profiles import no sensors.
+SENSOR_KINDS = frozenset(
+    {
+        "cgroup-cpu", "cpufreq", "ina2xx", "ina3221", "jetson-gpu", "loadavg", "meminfo", "pi-throttled", "pmic", "pressure",
+        "rapl", "rpi-volt", "soctherm-oc", "thermal",
+    }
+)  # fmt: skip
 
 _NUMBER = (int, float)
 #: table -> key -> type; a key of type list holds that type. The empty table is the top of the file.

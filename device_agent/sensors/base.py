@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.contract.device import Channel
 from device_agent.contract.measurement import Reading
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotHere:
+    """Why there is no sensor of a kind. `broken`: something is there and cannot be used, which is worth saying on any board."""
+
+    reason: str
+    broken: bool = False
+
+
 class Sensor(ABC):
     """One kernel interface. It keeps descriptors open; `close` gives them back."""
 
+    #: The name under which device profiles expect it and reports show it.
+    kind: str = "sensor"
     #: No sooner than this does another read tell anything new, in seconds.
     interval_s: float
+    #: Whether a read takes milliseconds, such as starting a process. It is then sampled in a thread of its own from the start.
+    slow: bool = False
 
     @property
     @abstractmethod
@@ -31,6 +46,33 @@ class Sensor(ABC):
 
     def close(self) -> None:  # noqa: B027 - a sensor without descriptors has nothing to close
         """Give back the descriptors."""
+
+
+class FileSensor(Sensor):
+    """A sensor of one whole number per channel, each in a file of its own; `factor` / `divisor` brings it to the base unit."""
+
+    factor = 1
+    divisor = 1
+
+    def __init__(self, rows: Sequence[tuple[Channel, KeptFile]]) -> None:
+        self._rows = tuple(rows)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        return tuple(channel for channel, _ in self._rows)
+
+    def read(self, now_ns: int) -> tuple[Reading, ...]:
+        readings: list[Reading] = []
+        for channel, file in self._rows:
+            number = file.number()
+            if number is not None:
+                value = number * self.factor / self.divisor
+                readings.append(Reading(channel=channel.name, time_ns=now_ns, value=value))
+        return tuple(readings)
+
+    def close(self) -> None:
+        for _, file in self._rows:
+            file.close()
 
 
 class KeptFile:
@@ -78,6 +120,26 @@ def read_once(path: Path) -> str | None:
         return file.read()
     finally:
         file.close()
+
+
+def is_denied(path: Path) -> bool:
+    """Say whether this process lacks the right to read a file that is there."""
+    try:
+        with path.open("rb"):
+            return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
+
+
+def shown(path: Path, root: Path) -> str:
+    """Return a path as the board knows it, wherever its files lie now."""
+    return f"/{path.relative_to(root)}"
+
+
+def numbered(name: str, seen: Counter[str]) -> str:
+    """Return a name that was not given out yet: the second one of a kind gets the suffix `#2`."""
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}#{seen[name]}"
 
 
 def natural(path: Path) -> tuple[int, str]:

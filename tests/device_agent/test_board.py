@@ -1,40 +1,27 @@
-"""What a machine says of itself, on synthetic boards and on this one."""
+"""What a machine says of itself. The facts of the synthetic boards are in their golden files, see test_sensors.py."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import platform
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from boards import unpacked
 
 from device_agent import profiles
 from device_agent.agent import default_threads
 from device_agent.board import describe_board
 from device_agent.contract.errors import InvalidRequest
 
-ROOTS = Path(__file__).parents[1] / "fixtures" / "sysroots"
 
-
-@pytest.mark.parametrize("board", ["pi4", "pi5", "jetson-orin-nano", "vm", "broken"])
-def test_the_facts_are_the_golden_ones(board: str) -> None:
-    golden = json.loads((ROOTS / board / "golden.json").read_text())
-    facts = describe_board(ROOTS / board, usable_cpus=golden["usable_cpus"], architecture=golden["architecture"])
-    found = dataclasses.asdict(facts)
-    found["compatible"] = list(found["compatible"])
-    assert {key: found[key] for key in golden["board"]} == golden["board"]
-    assert facts.architecture == golden["architecture"]
-    assert facts.python == platform.python_version()
-
-
-def test_a_named_profile_wins_and_an_unknown_one_lists_the_known() -> None:
-    facts = describe_board(ROOTS / "vm", profile="pi3", usable_cpus=2)
+def test_a_named_profile_wins_and_an_unknown_one_lists_the_known(tmp_path: Path) -> None:
+    root = unpacked("vm", tmp_path)
+    facts = describe_board(root, profile="pi3", usable_cpus=2)
     assert (facts.profile, facts.default_threads, facts.throttle_temperature_c) == ("pi3", 2, 80.0)
     with pytest.raises(InvalidRequest, match=r"'pi99'; known: .*pi4"):
-        describe_board(ROOTS / "vm", profile="pi99")
+        describe_board(root, profile="pi99")
 
 
 def test_this_machine_has_memory_and_processors() -> None:
@@ -46,8 +33,8 @@ def test_this_machine_has_memory_and_processors() -> None:
     assert facts.kernel
 
 
-def test_default_threads_stay_on_the_processors_that_the_worker_is_pinned_to() -> None:
-    board = describe_board(ROOTS / "vm", usable_cpus=4)
+def test_default_threads_stay_on_the_processors_that_the_worker_is_pinned_to(tmp_path: Path) -> None:
+    board = describe_board(unpacked("vm", tmp_path), usable_cpus=4)
     four, one = replace(profiles.get("pi4"), threads=4), replace(profiles.get("pi4"), threads=1)
     assert default_threads(board, four) == 4
     assert default_threads(board, four, (2, 3)) == 2

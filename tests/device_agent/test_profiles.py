@@ -73,7 +73,7 @@ def test_a_good_file_reads_and_absent_is_none() -> None:
         (('compatible = ["acme,*"]', ""), r"\[match\] needs compatible"),
         (("[board]", "[bord]"), "unknown key 'bord'|table .board. is missing"),
         (("[board]", "[power]\nmax_w = 5\n[board]"), r"\[power\] gives figures without a source"),
-        (("[board]", '[sensors]\nexpected = ["smell"]\n[board]'), r"names \['smell'\]; known are cpufreq"),
+        (("[board]", '[sensors]\nexpected = ["smell"]\n[board]'), r"names \['smell'\]; known are cgroup-cpu, cpufreq"),
         (("[board]", "[runtimes]\n[board]"), "must be an array of tables"),
         (("[board]", "board = 1 ="), "not a TOML file"),
     ],
