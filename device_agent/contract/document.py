@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any
 
 from device_agent.contract.artifact import Artifact
-from device_agent.contract.device import DeviceInfo, Quantity
+from device_agent.contract.device import DeviceInfo
+from device_agent.contract.energy import energy_document
 from device_agent.contract.measurement import ColdStart, Measurement
 from device_agent.contract.plain_json import to_json
 from device_agent.contract.soak import soak_windows
@@ -34,8 +35,7 @@ def bench_document(
         "verdict": [_plain(verdict) for verdict in found.verdicts],
         "peak_memory_bytes": found.peak_memory_bytes,
         "peak_rss_bytes": found.peak_rss_bytes,
-        "energy_j_per_run": None,
-        "energy_unavailable": energy_unavailable(device),
+        **energy_document(measurement, device.channels),
         "device": device_document(device, device_name),
         "runtime": {
             "name": result.runtime,
@@ -154,13 +154,6 @@ def statistics_ns(latencies: Sequence[int]) -> dict[str, float] | None:
         "min": float(min(latencies)),
         "mean": sum(latencies) / len(latencies),
     }
-
-
-def energy_unavailable(device: DeviceInfo) -> str:
-    """Return why there is no energy per run."""
-    if any(channel.quantity in (Quantity.POWER, Quantity.ENERGY) for channel in device.channels):
-        return "this version keeps the readings of the power sensor but does not derive energy from them yet"
-    return "the device has no power sensor that its agent can read"
 
 
 def _plain(value: Any) -> dict[str, Any]:

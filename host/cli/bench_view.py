@@ -89,12 +89,28 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("verdict", ", ".join(verdict["code"] for verdict in document["verdict"]) or render.DASH),
         ("peak memory", memory),
         ("memory by phase", _phases(document["memory"])),
-        ("energy per run", f"{render.DASH} ({document['energy_unavailable']})"),
+        ("energy per run", _energy(document)),
         ("time to load", render.latency_text(document["load_ns"])),
     ]
     if document["measurement_id"] is not None:
         rows.append(("kept as", f"measurement {document['measurement_id']}"))
     return rows
+
+
+def _energy(document: dict[str, Any]) -> str:
+    """Return the preferred estimate; others, which are never added to it, are only named."""
+    if not document["energy"]:
+        return f"{render.DASH} ({document['energy_unavailable']})"
+    first, *others = document["energy"]
+    errors = first["uncertainty_j"]
+    gross = f"{render.energy_text(first['gross_j'])} ± {render.energy_text(errors['gross'])} gross"
+    if first["net_j"] is None:
+        figure = f"{gross}, no net figure: {first['net_unavailable']}"
+    else:
+        net = f"{render.energy_text(first['net_j'])} ± {render.energy_text(errors['net'])}"
+        figure = f"{net} net of {render.number_text(first['idle_power_w'])} W idle, {gross}"
+    figure += f"; {first['meter']}" + (f" ({first['note']})" if first["note"] else "")
+    return figure + (f"; also seen by {', '.join(other['meter'] for other in others)}" if others else "")
 
 
 def _phases(memory: dict[str, int] | None) -> str:
