@@ -100,7 +100,7 @@ def _window(
         clock_hz=_clock(readings, channels),
         temperature_c=max(temperatures, default=None),
         flags=every if flags else None,
-        power_w=_power(values, channels),
+        power_w=_power(readings, channels),
     )
 
 
@@ -119,13 +119,29 @@ def _clock(readings: Sequence[Reading], channels: Sequence[Channel]) -> float | 
     return median(fastest.values()) if fastest else None
 
 
-def _power(values: Mapping[str, Sequence[float]], channels: Sequence[Channel]) -> float | None:
-    """Return the mean power of the first meter that was read, its parts added unless it has their total."""
-    power = _of(channels, Quantity.POWER, values)
-    if not power:
-        return None
-    meter = power[0].meter
-    own = [channel for channel in power if channel.meter == meter] if meter is not None else power[:1]
-    names = {channel.name for channel in own}
-    wholes = [channel for channel in own if channel.part_of not in names]
-    return sum(sum(values[channel.name]) / len(values[channel.name]) for channel in wholes)
+def _power(readings: Sequence[Reading], channels: Sequence[Channel]) -> float | None:
+    """Return the mean power as one meter saw it: the first that was read whole, one of the whole board before any other.
+
+    Its channels are added, without the parts of a total that is among them. A counter's power is its rise over time.
+    """
+    meters: dict[str, list[Channel]] = {}
+    for channel in channels:
+        if channel.quantity in (Quantity.POWER, Quantity.ENERGY):
+            meters.setdefault(channel.meter or channel.name, []).append(channel)
+    for members in sorted(meters.values(), key=lambda own: any(channel.site != "board" for channel in own)):
+        names = {channel.name for channel in members}
+        whole = [channel for channel in members if channel.part_of not in names]
+        counters = [channel for channel in whole if channel.quantity is Quantity.ENERGY]
+        powers = [_mean_power(readings, channel) for channel in counters or whole]
+        if powers and None not in powers:
+            return sum(power for power in powers if power is not None)
+    return None
+
+
+def _mean_power(readings: Sequence[Reading], channel: Channel) -> float | None:
+    own = [reading for reading in readings if reading.channel == channel.name]
+    if channel.quantity is Quantity.POWER:
+        return sum(reading.value for reading in own) / len(own) if own else None
+    if len(own) < 2 or own[-1].time_ns <= own[0].time_ns or own[-1].value < own[0].value:
+        return None  # too few, or the counter was set back
+    return (own[-1].value - own[0].value) / ((own[-1].time_ns - own[0].time_ns) / 1e9)
