@@ -10,7 +10,7 @@ from dataclasses import replace
 from device_agent import __version__, processors
 from device_agent.board import BoardFacts
 from device_agent.contract.artifact import Artifact
-from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo, RuntimeInfo
+from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo, MissingSensor, RuntimeInfo
 from device_agent.contract.lease import Lease
 from device_agent.contract.load import LoadEvent, LoadRequest
 from device_agent.contract.measurement import MeasureEvent
@@ -44,6 +44,7 @@ class Agent:
         describe_board: Callable[[], BoardFacts],
         profile: Profile | None,
         sensors: Sequence[Sensor],
+        missing_sensors: Sequence[MissingSensor] = (),
     ) -> None:
         self.store = store
         self.leases = LeaseKeeper()
@@ -51,6 +52,7 @@ class Agent:
         self._describe_board = describe_board
         self._profile = profile
         self._sensors = tuple(sensors)
+        self._missing_sensors = tuple(missing_sensors)
         self._probe: asyncio.Task[tuple[RuntimeInfo, ...]] | None = None
 
     def start(self) -> None:
@@ -78,6 +80,7 @@ class Agent:
             self._profile,
             runtimes=runtimes,
             sensors=self._sensors,
+            missing_sensors=self._missing_sensors,
         )
 
     def acquire(self, holder: str, reason: str, ttl_s: float) -> Lease:
@@ -195,6 +198,7 @@ def device_info(
     *,
     runtimes: tuple[RuntimeInfo, ...],
     sensors: Sequence[Sensor],
+    missing_sensors: Sequence[MissingSensor] = (),
 ) -> DeviceInfo:
     """Put together what Describe says."""
     return DeviceInfo(
@@ -214,4 +218,5 @@ def device_info(
         default_threads=default_threads(board, profile),
         runtimes=runtimes,
         channels=channels_of(sensors),
+        missing_sensors=tuple(missing_sensors),
     )

@@ -1,4 +1,4 @@
-"""The command `device-agent`: serve, info, bench."""
+"""The command `device-agent`: serve, info, sensors, bench."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _serve(options)
         if options.command == "info":
             return _info(options)
+        if options.command == "sensors":
+            return _sensors(options)
         return _bench(options)
     except (BoardfitError, OSError) as error:
         _say(str(error))
@@ -62,7 +64,7 @@ def _serve(options: argparse.Namespace) -> int:
     from device_agent.agent import Agent
     from device_agent.board import describe_board
     from device_agent.heap import bound_heap
-    from device_agent.sensors import discover
+    from device_agent.sensors import survey
     from device_agent.server import ListenAddress, serve
     from device_agent.store import ArtifactStore
     from device_agent.worker.launch import clear_stale_folders
@@ -81,11 +83,14 @@ def _serve(options: argparse.Namespace) -> int:
     store = ArtifactStore(options.store, quota_bytes=quota)
     try:
         clear_stale_folders()
+        profile = _profile(options.profile)
+        found = survey(expected=None if profile is None else profile.sensors)
         agent = Agent(
             store,
             describe_board=describe_board,
-            profile=_profile(options.profile),
-            sensors=discover(),
+            profile=profile,
+            sensors=found.sensors,
+            missing_sensors=found.missing,
         )
         asyncio.run(serve(agent, address, announce=_announce))
     finally:
@@ -108,6 +113,13 @@ def _info(options: argparse.Namespace) -> int:
     from device_agent.report import info
 
     info(options.store, profile=_profile(options.profile), as_json=options.json)
+    return DONE
+
+
+def _sensors(options: argparse.Namespace) -> int:
+    from device_agent.sensors_report import sensors
+
+    sensors(root=options.root, profile=options.profile, record_to=options.record, as_json=options.json)
     return DONE
 
 
@@ -150,6 +162,12 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="say what this device is")
     info.add_argument("--json", action="store_true", help="as JSON on stdout")
     _add_device_options(info)
+
+    sensors = commands.add_parser("sensors", help="show what the board's sensors say, and what is missing and why")
+    sensors.add_argument("--root", type=Path, metavar="DIR", help="read a recorded board instead of this one")
+    sensors.add_argument("--record", type=Path, metavar="DIR", help="write a recording of the board to a new folder")
+    sensors.add_argument("--profile", metavar="NAME", help="device profile, where the board is not recognised")
+    sensors.add_argument("--json", action="store_true", help="as JSON on stdout")
 
     bench = commands.add_parser(
         "bench",

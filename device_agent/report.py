@@ -13,7 +13,7 @@ from device_agent.contract.device import DeviceInfo
 from device_agent.contract.document import SCHEMA
 from device_agent.durable import make_folder
 from device_agent.profiles import Profile
-from device_agent.sensors import discover
+from device_agent.sensors import survey
 from device_agent.store import device_id
 from device_agent.terminal import DASH, facts, width
 from device_agent.worker.launch import probe_runtimes
@@ -22,7 +22,15 @@ from device_agent.worker.launch import probe_runtimes
 async def describe(store: Path, profile: Profile | None) -> DeviceInfo:
     """Return what Describe would say of this device. OSError if the store's folder cannot be made."""
     make_folder(store)
-    return device_info(device_id(store), describe_board(), profile, runtimes=await probe_runtimes(), sensors=discover())
+    sensors = survey(expected=None if profile is None else profile.sensors)
+    return device_info(
+        device_id(store),
+        describe_board(),
+        profile,
+        runtimes=await probe_runtimes(),
+        sensors=sensors.sensors,
+        missing_sensors=sensors.missing,
+    )
 
 
 def info(store: Path, *, profile: Profile | None, as_json: bool) -> None:
@@ -44,6 +52,7 @@ def info(store: Path, *, profile: Profile | None, as_json: bool) -> None:
         state = f"not available: {runtime.unavailable}" if runtime.unavailable else str(runtime.version)
         rows.append((runtime.name, state))
     rows += [(channel.name, f"{channel.quantity.value} of {channel.site}") for channel in found.channels]
+    rows += [(missing.kind, f"missing: {missing.reason}") for missing in found.missing_sensors]
     _print("\n".join(facts(rows, width())))
 
 

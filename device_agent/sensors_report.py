@@ -16,6 +16,7 @@ from device_agent.contract.device import Channel, MissingSensor, Quantity
 from device_agent.contract.document import SCHEMA
 from device_agent.recorded_board import LIVE, channel_of, describe, expected_kinds, facts_of, opened, record
 from device_agent.sensors import Sensor, survey
+from device_agent.terminal import DASH, facts, width
 
 UNITS = {
     Quantity.TEMPERATURE: "°C",
@@ -24,11 +25,10 @@ UNITS = {
     Quantity.ENERGY: "J",
     Quantity.MEMORY: "B",
 }
-_DASH = "–"
 #: Looks at a sensor for its cost, and about how long they may take together.
 _LOOKS, _LOOKS_S = 50, 0.3
 _RECORDED = """recorded in {path}
-Look through it, it is plain text. To offer the board to Boardfit's tests, send the folder and say which board and system it is."""
+Look through it: it is text. To offer the board to Boardfit's tests, send the folder and say which board and system it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def sensors(*, root: Path | None, profile: str | None, record_to: Path | None, a
             _print(json.dumps({"schema": SCHEMA, "recording": str(path)}) if as_json else _RECORDED.format(path=path))
             return
         report = look(place, profile=profile)
-    _print(json.dumps(document_of(report), indent=2) if as_json else "\n".join(lines_of(report)))
+    _print(json.dumps(document_of(report), indent=2) if as_json else "\n".join(lines_of(report, width())))
 
 
 def document_of(report: SensorsReport) -> dict[str, Any]:
@@ -97,32 +97,34 @@ def document_of(report: SensorsReport) -> dict[str, Any]:
     }
 
 
-def lines_of(report: SensorsReport) -> list[str]:
-    """Return the report as text."""
+def lines_of(report: SensorsReport, columns: int) -> list[str]:
+    """Return the report as text. The table of channels is as wide as its sources are, the rest fits the columns."""
     rows = [("channel", "now", "quantity", "meter", "part of", "every", "source")]
     for state in report.sensors:
         for channel, value in state.channels:
-            cells = (channel.meter or _DASH, channel.part_of or _DASH, f"{state.interval_s:g} s", channel.source)
+            cells = (channel.meter or DASH, channel.part_of or DASH, f"{state.interval_s:g} s", channel.source)
             rows.append((channel.name, _value(channel, value), channel.quantity.value, *cells))
-    lines = [f"{report.board.board} (profile: {report.board.profile or _DASH})", "", *_aligned(rows), ""]
+    lines = [f"{report.board.board} (profile: {report.board.profile or DASH})", "", *_aligned(rows), ""]
     costs = [("sensor", "one look", "every")]
     costs += [(one.kind, f"{one.cost_ns / 1000:.0f} us", f"{one.interval_s:g} s") for one in report.sensors]
-    lines += [*_aligned(costs), f"together {report.core_fraction:.2%} of one core at these rates", *_notes(report)]
-    if report.missing:
-        lines += ["", "missing", *_aligned([(f"  {one.kind}", one.reason) for one in report.missing])]
+    lines += [*_aligned(costs), f"together {report.core_fraction:.2%} of one core at these rates", ""]
+    lines += [*facts(_notes(report), columns), ""]
+    lines += facts([(f"missing: {one.kind}", one.reason) for one in report.missing], columns)
+    while not lines[-1]:
+        lines.pop()
     return lines
 
 
-def _notes(report: SensorsReport) -> list[str]:
+def _notes(report: SensorsReport) -> list[tuple[str, str]]:
+    """Return the channels' notes, each once."""
     notes: dict[str, list[str]] = {}
     for channel in (channel for state in report.sensors for channel, _ in state.channels):
         if channel.note is not None:
             notes.setdefault(channel.note, []).append(channel.name)
-    rows = []
-    for note, names in notes.items():
-        few = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        rows.append((f"  {few}", note))
-    return ["", "notes", *_aligned(rows)] if rows else []
+    return [
+        (names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more", note)
+        for note, names in notes.items()
+    ]
 
 
 def _value(channel: Channel, value: float | None) -> str:

@@ -1,7 +1,7 @@
 """A recorded board: everything that sensors and board detection read, in one text file that a person can look through.
 
 The text begins with remarks. Then every file begins with a line `=== PATH`, its path below the root; its lines follow. A file
-that could not be read has `!` and the error's name after its path; unpacked, a folder takes its place, which cannot be read either.
+that could not be read has `!` and the error's name after its path; unpacked, a folder takes its place, and fails as well.
 `=== $ COMMAND` holds what a command printed. In a line, `\\0` is a NUL, `\\\\` a backslash, and `\\=` a leading equals sign.
 """
 

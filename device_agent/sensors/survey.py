@@ -50,8 +50,8 @@ def why_no_power(sensors: Collection[Sensor], missing: Collection[MissingSensor]
     if quantities & {Quantity.POWER, Quantity.ENERGY}:
         return None
     known = [f"{one.kind}: {one.reason}" for one in missing if one.kind in POWER_KINDS]
-    reason = "; ".join(known) or "nothing on this board measures its power"
-    advice = "an INA219 or INA226 on the I2C bus, or an external meter, would"
+    reason = "; ".join(known) or "no sensor of this board measures it"
+    advice = "an INA219 or INA226 on the I2C bus, or an external meter, would measure power"
     return MissingSensor(kind="power", reason=f"{reason}; {advice}")
 
 

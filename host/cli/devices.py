@@ -122,10 +122,16 @@ def info(name: str, as_json: bool) -> None:
             runtime.unavailable or ", ".join(runtime.providers) or render.DASH,
         )
     console.print(runtimes)
-    channels = render.table("sensor", "quantity", "site", "source")
+    channels = render.table("sensor", "quantity", "site", "part of", "source")
     for channel in found.channels:
-        render.add_row(channels, channel.name, channel.quantity.value, channel.site, channel.source)
+        part_of = render.text_or_dash(channel.part_of)
+        render.add_row(channels, channel.name, channel.quantity.value, channel.site, part_of, channel.source)
     console.print(channels if found.channels else "sensors: none")
+    if found.missing_sensors:
+        missing = render.table("missing sensor", "why")
+        for one in found.missing_sensors:
+            render.add_row(missing, one.kind, one.reason)
+        console.print(missing)
 
 
 @command.command("remove")
