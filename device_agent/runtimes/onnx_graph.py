@@ -35,9 +35,9 @@ class OnnxGraph:
 
 def read_graph(path: Path) -> OnnxGraph:
     """Return the graph of a file. ValueError for what is no ONNX file, OSError by the disk."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        with memoryview(mapped) as view:
-            return _graph(next((body for number, body in _fields(view) if number == 7), view[:0]))
+    with path.open("rb") as file:
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return _graph(next((body for number, body in _fields(view) if number == 7), view[:0]))
 
 
 def _graph(data: memoryview) -> OnnxGraph:

@@ -7,6 +7,7 @@ Threads of the intra-op pool spin for a while after a run (ONNX Runtime's defaul
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -191,7 +192,7 @@ class _Model(LoadedModel):
             return None
         path = Path(self._session.end_profiling())
         try:
-            return onnxruntime_profile.read(path, skip=skip)
+            return onnxruntime_profile.read(path, skip=skip, file=self._path, folder=self._folder)
         finally:
             path.unlink(missing_ok=True)
 
@@ -216,10 +217,20 @@ def _import() -> Any:
 
 def _session(module: Any, path: Path, provider: str, options: LoadOptions) -> Any:
     first = (provider, dict(options.provider_options)) if options.provider_options else provider
+    providers = [first] if provider == CPU_PROVIDER else [first, CPU_PROVIDER]
+    if options.profile_folder is not None:
+        made = _session_options(module, options)
+        onnxruntime_profile.keep_graph(made, options.profile_folder)
+        try:
+            return module.InferenceSession(str(path), made, providers=providers, enable_fallback=0)
+        except Exception:
+            # Graphs with parts that a provider has compiled cannot be written. Any other cause will show without it too.
+            shutil.rmtree(options.profile_folder)
+            options.profile_folder.mkdir()
     return module.InferenceSession(
         str(path),
         _session_options(module, options),
-        providers=[first] if provider == CPU_PROVIDER else [first, CPU_PROVIDER],
+        providers=providers,
         # A provider that refuses its options would be replaced by the CPU, with a word on stdout only.
         enable_fallback=0 if options.provider_options else 1,
     )

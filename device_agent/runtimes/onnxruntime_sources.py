@@ -93,7 +93,7 @@ class _Matching:
         return (node.name,) if original is not None and original.op_type == node.op_type else ()
 
     def _between(self, outputs: list[str], *, up_to: str | None = None) -> list[OnnxNode]:
-        """Return the nodes that lead to `outputs` from tensors that the optimised graph still has, or from the inputs of `up_to`."""
+        """Return the nodes that lead to `outputs` from tensors that the optimised graph still has; none before an `up_to`."""
         found: set[int] = set()
         open_ends = list(outputs)
         while open_ends:
