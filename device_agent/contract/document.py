@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from enum import Enum
 from typing import Any
 
 from device_agent.contract.artifact import Artifact
@@ -32,7 +30,7 @@ def bench_document(
     return {
         "schema": SCHEMA,
         **latency_document(measurement, 0),
-        "verdict": [_plain(verdict) for verdict in found.verdicts],
+        "verdict": [to_json(verdict) for verdict in found.verdicts],
         "peak_memory_bytes": found.peak_memory_bytes,
         "peak_rss_bytes": found.peak_rss_bytes,
         **energy_document(measurement, device.channels),
@@ -47,9 +45,9 @@ def bench_document(
         "cpus": None if result.cpus is None else list(result.cpus),
         "settings": settings_document(measurement),
         "notes": notes(measurement, device),
-        "artifact": _plain(artifact),
+        "artifact": to_json(artifact),
         "load_ns": found.load_ns,
-        "memory": None if found.memory is None else _plain(found.memory),
+        "memory": None if found.memory is None else to_json(found.memory),
         "cold_starts": cold_starts_document(found.cold_starts),
         "soak": soak_document(measurement, device),
         "device_time_ns": result.device_time_ns,
@@ -117,7 +115,7 @@ def soak_document(measurement: Measurement, device: DeviceInfo) -> dict[str, Any
     return {
         "asked_s": measurement.request.soak_s,
         "unrecorded_runs": measurement.result.artifacts[0].unrecorded_runs,
-        "windows": [_plain(window) for window in soak_windows(measurement, device.channels)],
+        "windows": [to_json(window) for window in soak_windows(measurement, device.channels)],
     }
 
 
@@ -126,7 +124,7 @@ def layers_document(measurement: Measurement, artifact: int) -> dict[str, Any]:
     if not measurement.request.profile_nodes:
         return {}
     found = measurement.result.artifacts[artifact]
-    layers = None if found.nodes is None else [_plain(node) for node in found.nodes]
+    layers = None if found.nodes is None else [to_json(node) for node in found.nodes]
     return {"layers": layers, "layers_unavailable": found.nodes_unavailable if layers is None else None}
 
 
@@ -154,12 +152,3 @@ def statistics_ns(latencies: Sequence[int]) -> dict[str, float] | None:
         "min": float(min(latencies)),
         "mean": sum(latencies) / len(latencies),
     }
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    """Return a contract dataclass as a dict of JSON values."""
-
-    def plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {name: item.value if isinstance(item, Enum) else item for name, item in items}
-
-    return asdict(value, dict_factory=plain)
