@@ -38,7 +38,7 @@ class Decision:
 
     `ratio` is its latency over the baseline's, with the interval that decided: it covers the true ratio with probability
     `ratio.confidence`. `difference` is the smallest share that would count as a difference, `error_rate` the probability of at
-    least one wrong decision among all `comparisons` that were decided together. `hint` says what to do, None where nothing is left.
+    least one wrong decision among the `comparisons` that were decided together. `hint` says what to do, None if nothing is left.
     """
 
     code: DecisionCode

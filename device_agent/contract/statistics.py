@@ -1,6 +1,8 @@
 """Statistics of latencies, to definitions that a reader can check. Standard library only; times in nanoseconds.
 
-Runs of one process are autocorrelated, so intervals are over medians of blocks, long enough to be nearly independent.
+Runs of one process are autocorrelated, so intervals are over medians of blocks, long enough to be nearly independent. How often
+the intervals cover the truth is counted in benchmarks/verdicts.py and held in tests/device_agent/test_coverage.py; the constants
+come from there. docs/measuring.md explains them.
 """
 
 from __future__ import annotations
@@ -13,14 +15,22 @@ from functools import lru_cache
 
 from device_agent.contract.measurement import Measurement, Run, RunKind
 
-#: Blocks are at least this many autocorrelation times long. Found by simulation: see tests/device_agent/test_statistics.py.
-BLOCK_TIMES = 5.0
+#: A block's length in autocorrelation times: BLOCK_TIMES where that leaves WANTED_BLOCKS, else less, down to the shortest.
+BLOCK_TIMES = 4.0
+SHORTEST_BLOCK_TIMES = 2.0
+WANTED_BLOCKS = 16
 #: More blocks than this only make them short.
-MOST_BLOCKS = 100
+MOST_BLOCKS = 200
 #: With fewer blocks the autocorrelation cannot be estimated well enough to trust their length.
 FEWEST_BLOCKS = 8
-#: With five independent values no order-statistics interval reaches 95 %.
-FEWEST_INDEPENDENT = 6
+#: An autocorrelation time estimated from n values is too short by some multiple of time/n; the interval is widened by as much.
+TIME_BIAS = 3.0
+#: A stopping rule looks again and again and would stop at a chance narrowness. The width that it goes by is wider by this many
+#: times sqrt(time/n), the order of that width's own uncertainty.
+LOOK_PENALTY = 2.5
+#: A task that shares a processor is given it for 3 to 9 ms at a time (Linux's EEVDF and CFS, by version and processors). A longer
+#: run never escapes a neighbour, and on a quiet machine often meets some kernel thread that costs it microseconds.
+TIME_SLICE_NS = 10_000_000
 #: Statistics of undisturbed runs need this many of them, and this share of all.
 FEWEST_UNDISTURBED = 30
 UNDISTURBED_SHARE = 0.2
@@ -54,9 +64,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MedianInterval:
-    """A median and an interval that covers the true one with at least 95 % probability.
+    """A median and an interval that covers the true one at the confidence that was asked for.
 
-    `low` and `high` are None where there are too few values for the autocorrelation they have.
+    `low`, `high` and `cautious_half_width` are None where there are too few values for the autocorrelation they have. The
+    cautious half-width is for rules that look more than once: at least half the interval, and steadier from look to look.
+    `times` is the number of values over their autocorrelation time, about as many independent values as they are worth.
     """
 
     median: float
@@ -64,6 +76,8 @@ class MedianInterval:
     high: float | None
     blocks: int
     block_runs: int
+    times: float
+    cautious_half_width: float | None = None
 
     @property
     def relative_half_width(self) -> float | None:
@@ -124,44 +138,120 @@ def interval_rank(count: int, confidence: float = 0.95) -> int | None:
     return rank
 
 
+@lru_cache(maxsize=1024)
+def interpolated_rank(count: int, confidence: float) -> tuple[int, float] | None:
+    """Return (k, share): the interval from the k-th smallest value, moved by `share` towards the next, has just `confidence`.
+
+    The upper end mirrors it. Order statistics alone have a few levels only, for six values 96.9 % and then 78.1 %; values in
+    between are interpolated as by Hettmansperger and Sheather (1986), nearly exact whatever the distribution. None if even the
+    extremes fall short.
+    """
+    outer, term, tail = 1.0, 0.5**count, 0.0
+    for k in range(1, count // 2 + 1):
+        tail += term
+        covered = 1 - 2 * tail
+        if covered < confidence:
+            if k == 1:
+                return None
+            part = (outer - confidence) / (outer - covered)
+            rank = k - 1
+            return rank, (count - rank) * part / (rank + (count - 2 * rank) * part)
+        outer = covered
+        term *= (count - k + 1) / k
+    return count // 2, 0.0
+
+
+@lru_cache(maxsize=1024)
+def widened(confidence: float, factor: float) -> float:
+    """Return the confidence of a normal interval `factor` times as wide as that of `confidence`."""
+    return min(math.erf(normal_quantile(confidence) * factor / math.sqrt(2)), 1 - 1e-12)
+
+
 def median_interval(
     values: Sequence[float], *, confidence: float = 0.95, assume_independent: bool = False
 ) -> MedianInterval:
     """Return the median and its interval over medians of blocks as long as the autocorrelation asks.
 
-    With `assume_independent` single values are blocks, unless their lag-1 correlation is over two standard errors. That suits
-    few values which are independent by design; plain latencies are not. ValueError for no values. Values that do not fill
-    a block are in the median and not in the interval.
+    With `assume_independent` single values are blocks. That suits values which are independent by design, as ratios of balanced
+    blocks are; should neighbours still agree by more than two standard errors, the interval is widened by what that costs. Plain
+    latencies are not independent. Values that do not fill a block are in the median and not in the interval. ValueError for none.
     """
     if not values:
         raise ValueError("the median of no values is not defined")
+    count = len(values)
     middle = float(median(values))
-    independent = assume_independent and not _correlated(values)
-    wanted = 1.0 if independent else BLOCK_TIMES * autocorrelation_time(values)
-    length = (
-        math.ceil(max(wanted, len(values) / MOST_BLOCKS)) | 1
-    )  # odd: then a block's median is unbiased for the median
-    blocks = [float(median(values[i : i + length])) for i in range(0, len(values) - length + 1, length)]
-    fewest = FEWEST_INDEPENDENT if independent else FEWEST_BLOCKS
-    rank = interval_rank(len(blocks), confidence) if len(blocks) >= fewest else None
-    if rank is None:
-        return MedianInterval(median=middle, low=None, high=None, blocks=len(blocks), block_runs=length)
-    blocks.sort()
+    if assume_independent:
+        length, kept = 1, _lag_correlation(values)
+        time = (1 + kept) / (1 - kept)
+        factor, fewest = math.sqrt(time), 1
+    else:
+        time = autocorrelation_time(values)
+        wanted = min(BLOCK_TIMES * time, max(SHORTEST_BLOCK_TIMES * time, count / WANTED_BLOCKS))
+        # Odd: then a block's median is unbiased for the median.
+        length = max(2 * math.floor(wanted / 2) + 1, math.ceil(count / MOST_BLOCKS) | 1)
+        factor = math.sqrt(1 + 2 * _neighbours(time, length)) * (1 + TIME_BIAS * time / count)
+        fewest = FEWEST_BLOCKS
+    blocks = sorted(float(median(values[i : i + length])) for i in range(0, count - length + 1, length))
+    place = None
+    if len(blocks) >= fewest:
+        # Rounded, so that the ranks of equal counts are found once.
+        level = confidence if factor == 1 else widened(confidence, math.ceil(factor * 200) / 200)
+        place = interpolated_rank(len(blocks), level)
+    if place is None:
+        return MedianInterval(
+            median=middle, low=None, high=None, blocks=len(blocks), block_runs=length, times=count / time
+        )
+    rank, share = place
+    low, high = blocks[rank - 1], blocks[-rank]
+    if share:
+        low, high = low + share * (blocks[rank] - low), high + share * (blocks[-rank - 1] - high)
+    low, high = min(low, middle), max(high, middle)
+    normal = factor * _normal_half_width(blocks, confidence)
     return MedianInterval(
         median=middle,
-        low=min(blocks[rank - 1], middle),
-        high=max(blocks[-rank], middle),
+        low=low,
+        high=high,
         blocks=len(blocks),
         block_runs=length,
+        times=count / time,
+        cautious_half_width=max((high - low) / 2, normal * (1 + LOOK_PENALTY * math.sqrt(time / count))),
     )
 
 
-def _correlated(values: Sequence[float]) -> bool:
-    """Say whether neighbours lie on the same side of the median more often than two standard errors allow."""
+def _normal_half_width(blocks: Sequence[float], confidence: float) -> float:
+    """Return what the half-width would be for normal blocks with the spread that these show between their 10 and 90 %.
+
+    It varies from look to look by half as much as the distance of two order statistics near the middle.
+    """
+    deviation = (percentile(blocks, 90) - percentile(blocks, 10)) / 2.563
+    return normal_quantile(confidence) * math.sqrt(math.pi / 2 / len(blocks)) * deviation
+
+
+@lru_cache(maxsize=64)
+def normal_quantile(confidence: float) -> float:
+    """Return z such that a standard normal value lies within -z..z with probability `confidence`."""
+    low, high = 0.0, 8.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.erf(middle) < confidence else (low, middle)
+    return low * math.sqrt(2)
+
+
+def _neighbours(time: float, length: int) -> float:
+    """Return the correlation of neighbouring blocks' means of an AR(1) series with this autocorrelation time."""
+    if time <= 1:
+        return 0.0
+    rho = (time - 1) / (time + 1)
+    fade = 1 - rho**length
+    return rho * fade * fade / (length * (1 - rho * rho) - 2 * rho * fade)
+
+
+def _lag_correlation(values: Sequence[float]) -> float:
+    """Return how far neighbours agree in which side of the median they are on, 0 within two standard errors and 0.9 at most."""
     middle = median(values)
     sides = [1 if value > middle else -1 for value in values]
     agreement = sum(one * other for one, other in itertools.pairwise(sides)) / len(values)
-    return agreement > 2 / math.sqrt(len(values))
+    return min(agreement, 0.9) if agreement > 2 / math.sqrt(len(values)) else 0.0
 
 
 def enough_undisturbed(undisturbed: int, total: int) -> bool:
@@ -169,10 +259,18 @@ def enough_undisturbed(undisturbed: int, total: int) -> bool:
     return undisturbed >= FEWEST_UNDISTURBED and undisturbed >= UNDISTURBED_SHARE * total
 
 
+def marks_are_void(runs: Sequence[Run]) -> bool:
+    """Say whether the marks of disturbed runs tell nothing, because a run is longer than the scheduler's time slice."""
+    latencies = [run.latency_ns for run in runs if not run.disturbed] or [run.latency_ns for run in runs]
+    return bool(latencies) and median(latencies) > TIME_SLICE_NS
+
+
 def steadiest(runs: Sequence[Run]) -> list[int]:
-    """Return the latencies to judge precision on: those of undisturbed runs where there are enough, else all."""
+    """Return the latencies to judge precision on: those of undisturbed runs where there are enough and marks tell, else all."""
     clean = [run.latency_ns for run in runs if not run.disturbed]
-    return clean if enough_undisturbed(len(clean), len(runs)) else [run.latency_ns for run in runs]
+    if enough_undisturbed(len(clean), len(runs)) and not marks_are_void(runs):
+        return clean
+    return [run.latency_ns for run in runs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
