@@ -6,23 +6,32 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from device_agent.contract.device import Channel
+from device_agent.contract.deadlines import COLD_START_S, IDLE_S, longest_measurement_s
+from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.errors import AgentStopping, DeviceBusy, WorkerCrashed
-from device_agent.contract.measurement import MeasureEvent, MeasureResult, Reading, ReadingBatch, RunBatch, RunKind
+from device_agent.contract.measurement import (
+    ColdStart,
+    MeasureEvent,
+    MeasureResult,
+    Phase,
+    Progress,
+    ReadingBatch,
+    RunBatch,
+    RunKind,
+)
 from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.verdicts import judge
 from device_agent.profiles import Profile
+from device_agent.readings import ReadingLog
 from device_agent.sampler import Sampler
 from device_agent.sensors import WORKER_RSS, Sensor, worker_rss
 from device_agent.worker.frames import pack_runs, unpack_runs
-from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_measure
+from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_cold_start, run_measure
 from device_agent.worker.result import WorkerResult
 
-#: Loading a large model from an SD card, with the runtime's own optimisation of its graph, can take minutes on a small board.
-LOAD_S = 120.0
 #: For loading, and for each batch, of an inference; batches may be large and boards slow.
 INFER_DEADLINE_S = 600.0
 #: Before Python 3.12 asyncio.wait_for loses a cancellation that comes together with its result.
@@ -98,11 +107,21 @@ async def measure(
 
     `data` is the file of DATA inputs. Close the iterator to kill the worker. Errors are those of `run_measure`.
     """
+    began_ns = time.monotonic_ns()
+    channels = channels_of(sensors)
+    request = replace(request, idle_s=idle_s_of(request, channels))
+    cold_starts: list[list[ColdStart]] = [[] for _ in files]
     # Packed, a run takes 24 bytes instead of 150; a fast model makes a hundred thousand of them.
     runs: list[bytes] = []
-    readings: list[Reading] = []
+    readings = ReadingLog(channels)
     result: WorkerResult | None = None
     with Sampler(sensors) as sampler:
+        for place in range(request.cold_starts * len(files)):
+            yield Progress(phase=Phase.COLD_START, fraction=place / (request.cold_starts * len(files)), runs=0)
+            index = place % len(files)
+            left = _left(limits, began_ns, COLD_START_S)
+            cold_starts[index].append(await run_cold_start(request, files[index], limits=left, data=data))
+        limits = _left(limits, began_ns)
         worker = run_measure(request, files, limits=limits, on_pid=lambda pid: sampler.add(worker_rss(pid)), data=data)
         async with aclosing(worker) as events:
             async for event in events:
@@ -126,24 +145,46 @@ async def measure(
         names = ", ".join(file.artifact.name for file in files)
         raise WorkerCrashed(f"the worker for {names} ended without a result; see the agent's log")
     # The statistics of a hundred thousand runs take a while, and the event loop has other calls to answer.
-    yield await asyncio.to_thread(_judged, request, result, runs, readings, channels_of(sensors), profile)
+    judged = await asyncio.to_thread(_judged, request, result, runs, readings, channels, profile, cold_starts)
+    yield replace(judged, device_time_ns=time.monotonic_ns() - began_ns)
+
+
+def _left(limits: WorkerLimits, began_ns: int, most_s: float | None = None) -> WorkerLimits:
+    """Return what the next worker gets of a job's limits, `most_s` seconds at most."""
+    if limits.deadline_s is None:
+        return replace(limits, deadline_s=most_s)
+    # Never quite nothing: a worker that starts too late is to say so.
+    left_s = max(0.001, limits.deadline_s - (time.monotonic_ns() - began_ns) / 1e9)
+    if most_s is not None and most_s < left_s:
+        return replace(limits, deadline_s=most_s)
+    return replace(limits, left_s=left_s)
+
+
+def idle_s_of(request: MeasureRequest, channels: Sequence[Channel]) -> float:
+    """Return how long the worker rests before and after: what was asked for, else 0 on a device that measures no power."""
+    if request.idle_s is not None:
+        return request.idle_s
+    return IDLE_S if any(one.quantity in (Quantity.POWER, Quantity.ENERGY) for one in channels) else 0.0
 
 
 def _judged(
     request: MeasureRequest,
     result: WorkerResult,
     packed_runs: Sequence[bytes],
-    readings: Sequence[Reading],
+    log: ReadingLog,
     channels: Sequence[Channel],
     profile: Profile | None,
+    cold_starts: Sequence[Sequence[ColdStart]],
 ) -> MeasureResult:
     runs = unpack_runs(b"".join(packed_runs))
+    readings = log.readings()
     hot = None if profile is None else profile.throttle_temperature_c
     return result.with_verdicts(
         [
             judge(request, index, runs, readings, result, channels=channels, throttle_temperature_c=hot)
             for index in range(len(request.artifacts))
-        ]
+        ],
+        cold_starts,
     )
 
 
@@ -154,12 +195,8 @@ def channels_of(sensors: Sequence[Sensor]) -> tuple[Channel, ...]:
 
 def measure_limits(request: MeasureRequest) -> WorkerLimits:
     """Return the request's limits, with defaults derived from its times and the memory that is available now."""
-    stopping = request.stopping
-    # A profiled twin repeats the timed part, slower by the profiler's cost.
-    passes = 3.0 if request.profile_nodes else 1.0
-    one = LOAD_S + 2 * stopping.warmup_time_s + 2 * passes * stopping.max_time_s
     return WorkerLimits(
-        deadline_s=request.deadline_s or LOAD_S + one * len(request.artifacts),
+        deadline_s=longest_measurement_s(request),
         memory_bytes=request.memory_limit_bytes or default_memory_limit(),
     )
 

@@ -40,6 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         elif job["type"] == "measure":
             process.die_when_closed(jobs)
             _measure(job, events)
+        elif job["type"] == "cold-start":
+            process.die_when_closed(jobs)
+            _cold_start(job, events)
         elif job["type"] == "load":
             process.die_when_closed(jobs)
             _load(job, events)
@@ -114,6 +117,13 @@ def _load(job: dict[str, Any], events: int) -> None:
     from device_agent.worker.load import do_job
 
     do_job(job, request, runtime, version, events)
+
+
+def _cold_start(job: dict[str, Any], events: int) -> None:
+    from device_agent.worker.cold import cold_start
+
+    found = cold_start(from_json(MeasureRequest, job["request"]), job)
+    write_frame(events, {"type": "cold-start", "cold_start": to_json(found)})
 
 
 def _infer(job: dict[str, Any], jobs: int, events: int) -> None:

@@ -6,11 +6,12 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from device_agent.contract.artifact import Artifact, Tensor
 from device_agent.contract.device import RuntimeInfo
 from device_agent.contract.errors import InvalidRequest
-from device_agent.contract.measurement import Phase, Progress, RunBatch
+from device_agent.contract.measurement import ColdStart, Phase, Progress, RunBatch
 from device_agent.contract.plain_json import from_json, to_json
 from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.worker import frames
@@ -24,6 +25,7 @@ __all__ = [
     "clear_stale_folders",
     "open_infer",
     "probe_runtimes",
+    "run_cold_start",
     "run_measure",
 ]
 
@@ -54,15 +56,10 @@ async def run_measure(
     if tuple(file.artifact.sha256 for file in artifacts) != request.artifacts:
         raise InvalidRequest("the artifact files are not those of the request, in its order")
     check_formats(artifacts, request.settings, data)
-    job = {
-        "type": "measure",
-        "request": to_json(request),
-        "files": _files(artifacts),
-        "data": None if data is None else _files([data])[0],
-    }
+    job = _measuring_job("measure", request, artifacts, data)
     async with start_worker(job, [file.artifact.name for file in artifacts], limits) as worker:
         on_pid(worker.pid)
-        worker.set_deadline(limits.deadline_s)
+        worker.set_deadline(limits.left_s or limits.deadline_s, stated_s=limits.deadline_s)
         yield Progress(phase=Phase.STARTING, fraction=0.0, runs=0)
         while True:
             header, payload = await worker.receive()
@@ -76,6 +73,18 @@ async def run_measure(
                 worker.set_deadline(None)
                 yield from_json(WorkerResult, header["result"])
                 return
+
+
+async def run_cold_start(
+    request: MeasureRequest, artifact: ArtifactFile, *, limits: WorkerLimits, data: ArtifactFile | None = None
+) -> ColdStart:
+    """Start a worker that loads one artifact of the request and runs it once, and end it. Errors are those of `run_measure`."""
+    check_formats([artifact], request.settings, data)
+    job = _measuring_job("cold-start", request, [artifact], data)
+    async with start_worker(job, [artifact.artifact.name], limits) as worker:
+        worker.set_deadline(limits.left_s or limits.deadline_s, stated_s=limits.deadline_s)
+        header, _ = await worker.receive()
+        return from_json(ColdStart, header["cold_start"])
 
 
 class InferSession:
@@ -115,6 +124,17 @@ async def probe_runtimes() -> tuple[RuntimeInfo, ...]:
         worker.set_deadline(_PROBE_DEADLINE_S)
         header, _ = await worker.receive()
     return tuple(from_json(RuntimeInfo, item) for item in header["runtimes"])
+
+
+def _measuring_job(
+    kind: str, request: MeasureRequest, artifacts: Sequence[ArtifactFile], data: ArtifactFile | None
+) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "request": to_json(request),
+        "files": _files(artifacts),
+        "data": None if data is None else _files([data])[0],
+    }
 
 
 def check_formats(

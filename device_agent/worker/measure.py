@@ -5,26 +5,29 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_agent.contract.errors import BoardfitError, InvalidRequest, ModelRejected
-from device_agent.contract.measurement import NodeTime, Phase, Progress, Run, RunKind
-from device_agent.contract.settings import MeasureRequest, Stopping
+from device_agent.contract.measurement import MemoryPhases, NodeTime, Phase, Progress, Run, RunKind, Window, WindowKind
+from device_agent.contract.settings import MAX_RUNS, MeasureRequest
 from device_agent.contract.statistics import steal_fraction
 from device_agent.runtimes.base import LoadedModel, Runtime
 from device_agent.runtimes.profiling import NoProfile
-from device_agent.runtimes.words import shorten
 from device_agent.worker import order
 from device_agent.worker.inputs import make_inputs
 from device_agent.worker.log import RunLog
 from device_agent.worker.loop import TurnTimer, no_garbage_collection
+from device_agent.worker.naming import naming
 from device_agent.worker.process import PeakMemory, pinned_cpus, steal_ticks
 from device_agent.worker.result import WorkerArtifact, WorkerResult
 from device_agent.worker.setup import load_options, threads_of
+from device_agent.worker.soak import SOAK_TURN_RUNS, Spacing
 from device_agent.worker.stopping import StoppingRule
+
+__all__ = ["LoadedFile", "Measuring", "naming"]
 
 #: A lone artifact has nobody to take turns with; its turns are this long, so that little time passes between them.
 _LONE_TURN_NS = 100_000_000
@@ -32,6 +35,9 @@ _LARGEST_TURN = 10_000
 #: A profiled twin takes part until it has this many runs; a trace is some 400 bytes per node and run.
 _PROFILED_RUNS = 100
 _SEND_EVERY_NS = 300_000_000
+#: Threads of a runtime may spin for a while after a run; the idle window begins after that.
+_SETTLE_S = 0.2
+_IDLE_STEP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +59,6 @@ class _Participant:
     load_ns: int
     name: str
     warm_runs: int = 0
-    warm_latency_ns: int = 1
 
 
 class Measuring:
@@ -85,6 +90,9 @@ class Measuring:
         self._sent = 0
         self._last_send_ns = 0
         self._turn = 0
+        self._last_latency_ns = 1
+        self._windows: list[Window] = []
+        self._unrecorded = 0
         self._unprofiled: dict[int, str] = {}
 
     def run(self) -> WorkerResult:
@@ -92,16 +100,32 @@ class Measuring:
         begin = perf_counter_ns()
         steal_before = steal_ticks()
         memory = PeakMemory() if len(self._files) == 1 else None
+        marks: list[int | None] = []
         plain = [self._load(index, profiled=False) for index in range(len(self._files))]
+        if memory is not None:
+            marks.append(memory.lap())
+        for one in plain:
+            self._feed(one)
+        if memory is not None:
+            memory.reset()  # what making the inputs took for a moment is not the model's
+        self._first_runs(plain)
+        if memory is not None:
+            marks.append(memory.lap())
+        # Before the warm-up, which the timed part follows at once: a rest would let the clock and the caches cool down.
+        self._idle(WindowKind.IDLE_BEFORE)
         self._warm_up(plain)
         # By now the runtime's arenas have grown to their full size. Later, the record of runs and a twin would count too.
-        peak = memory.read() if memory is not None else None
+        if memory is not None:
+            marks.append(memory.lap())
         twins = self._load_twins() if self._request.profile_nodes else []
+        self._first_runs(twins)
         self._warm_up(twins)
-        with no_garbage_collection():
+        with no_garbage_collection(), self._window(WindowKind.TIMED):
             self._time(plain, twins)
+        self._idle(WindowKind.IDLE_AFTER)
         nodes = {twin.artifact: self._node_times(twin) for twin in twins}
-        artifacts = tuple(self._artifact(one, peak, nodes.get(one.artifact)) for one in plain)
+        phases = None if memory is None else _phases(memory.baseline, marks)
+        artifacts = tuple(self._artifact(one, phases, nodes.get(one.artifact)) for one in plain)
         elapsed = perf_counter_ns() - begin
         steal_after = steal_ticks()
         for participant in (*plain, *twins):
@@ -116,6 +140,7 @@ class Measuring:
             if steal_before is None or steal_after is None
             else steal_fraction(steal_before, steal_after, elapsed, os.sysconf("SC_CLK_TCK")),
             cpus=None if self._request.settings.cpus is None else pinned_cpus(),
+            windows=tuple(self._windows),
             clock_resolution_ns=max(1, round(time.get_clock_info("perf_counter").resolution * 1e9)),
         )
 
@@ -125,6 +150,7 @@ class Measuring:
         for index in range(len(self._files)):
             try:
                 twin = self._load(index, profiled=True)
+                self._feed(twin)
             except NoProfile as error:
                 self._unprofiled[index] = str(error)
                 continue
@@ -161,15 +187,26 @@ class Measuring:
             start = perf_counter_ns()
             model = self._runtime.load(file.path, options)
             load_ns = perf_counter_ns() - start
-            model.bind(make_inputs(model.inputs, self._request.settings, self._request.seed, self._data))
         return _Participant(artifact=index, profiled=profiled, model=model, load_ns=load_ns, name=file.name)
 
+    def _feed(self, one: _Participant) -> None:
+        with naming(one.name):
+            one.model.bind(make_inputs(one.model.inputs, self._request.settings, self._request.seed, self._data))
+
+    def _first_runs(self, participants: Sequence[_Participant]) -> None:
+        """Run each once; these runs belong to the warm-up."""
+        for one in participants:
+            with naming(one.name):
+                self._timer.turn(one.model.run, 1)
+            self._keep(one.artifact, [RunKind.PROFILED if one.profiled else RunKind.WARM_UP])
+            one.warm_runs = 1
+
     def _warm_up(self, participants: Sequence[_Participant]) -> None:
-        """Run each for the wanted number of runs and time, and note how long one takes."""
+        """Run each for the wanted number of runs and time."""
         stopping = self._request.stopping
         for place, participant in enumerate(participants):
             begin = perf_counter_ns()
-            count, size = 0, 1
+            count, size = participant.warm_runs, 2 * participant.warm_runs
             warm_time_s = (
                 0.0 if participant.profiled else stopping.warmup_time_s
             )  # every profiled run lengthens the trace
@@ -183,17 +220,37 @@ class Measuring:
                 size *= 2
                 self._flush(Phase.WARM_UP, place / len(participants))
             participant.warm_runs = count
-            participant.warm_latency_ns = max(1, self._runs[-1].latency_ns)
+
+    @contextmanager
+    def _window(self, kind: WindowKind) -> Iterator[None]:
+        start = perf_counter_ns()
+        yield
+        self._windows.append(Window(kind=kind, start_ns=start, end_ns=perf_counter_ns()))
+
+    def _idle(self, kind: WindowKind) -> None:
+        """Sleep with the models loaded, for the baseline of energy."""
+        rest_s = self._request.idle_s or 0.0
+        if not rest_s:
+            return
+        self.send_rest()
+        time.sleep(_SETTLE_S)
+        with self._window(kind):
+            begin = perf_counter_ns()
+            while (left_s := rest_s - (perf_counter_ns() - begin) / 1e9) > 0:
+                self._progress(Phase.IDLE, 1 - left_s / rest_s)
+                time.sleep(min(left_s, _IDLE_STEP_S))
 
     def _time(self, plain: list[_Participant], twins: list[_Participant]) -> None:
+        if self._request.soak_s is not None:
+            self._soak(plain[0], self._request.soak_s)
+            return
         rule = StoppingRule(self._request.stopping, len(plain))
         profiled = 0
         taking_part = plain + twins
         turns = order.blocks(len(taking_part))
         if len(taking_part) == 1:
-            sizes = self._lone_sizes(plain[0], self._request.stopping)
             while not rule.done(self._runs):
-                self._take_turn(plain[0], next(sizes), settling=False, rule=rule)
+                self._take_turn(plain[0], self._lone_size(), settling=False, rule=rule)
             return
         while not rule.done(self._runs):
             for place in next(turns):
@@ -202,11 +259,23 @@ class Measuring:
             if len(taking_part) > len(plain) and profiled >= _PROFILED_RUNS:
                 taking_part, turns = plain, order.blocks(len(plain))
 
-    def _lone_sizes(self, one: _Participant, stopping: Stopping) -> Iterator[int]:
-        """Yield turn sizes: about 100 ms, never past the maximum time by more than one turn."""
-        while True:
-            typical = self._runs[-1].latency_ns or one.warm_latency_ns
-            yield max(1, min(_LONE_TURN_NS // max(1, typical), _LARGEST_TURN))
+    def _lone_size(self) -> int:
+        """Return the runs of a turn of about 100 ms, by the latency of the last run."""
+        return max(1, min(_LONE_TURN_NS // max(1, self._last_latency_ns), _LARGEST_TURN))
+
+    def _soak(self, one: _Participant, soak_s: float) -> None:
+        """Run without a pause for so long; keep turns at even distances and count the runs of the others."""
+        begin = perf_counter_ns()
+        spacing = Spacing(round(soak_s * 1e9), min(self._lone_size(), SOAK_TURN_RUNS), begin)
+        while (now := perf_counter_ns()) - begin < soak_s * 1e9:
+            count = min(self._lone_size(), SOAK_TURN_RUNS)
+            with naming(one.name):
+                self._timer.turn(one.model.runner(), count)
+            if spacing.due(now) and len(self._runs) + count <= MAX_RUNS:
+                self._keep(one.artifact, [RunKind.TIMED] * count)
+            else:
+                self._pass_over(count)
+            self._flush(Phase.TIMING, (now - begin) / (soak_s * 1e9))
 
     def _take_turn(self, participant: _Participant, count: int, *, settling: bool, rule: StoppingRule) -> None:
         begin = perf_counter_ns()
@@ -228,7 +297,15 @@ class Measuring:
             start = timer.starts[place]
             latency = timer.ends[place] - start
             self._runs.add(artifact, kinds[place], self._turn, start, latency, disturbed)
+        self._last_latency_ns = timer.ends[len(kinds) - 1] - timer.starts[len(kinds) - 1]
         self._turn += 1
+
+    def _pass_over(self, count: int) -> None:
+        """Count a turn that is not kept; the mark of its last run carries over to the next."""
+        self._timer.disturbed(count)
+        self._last_latency_ns = self._timer.ends[count - 1] - self._timer.starts[count - 1]
+        self._turn += 1
+        self._unrecorded += count
 
     def _flush(self, phase: Phase, fraction: float) -> None:
         """Send what was not sent yet, a few times a second."""
@@ -244,17 +321,28 @@ class Measuring:
         self._last_send_ns = perf_counter_ns()
 
     def _progress(self, phase: Phase, fraction: float) -> None:
-        self._send_progress(Progress(phase=phase, fraction=fraction, runs=len(self._runs)))
+        self._send_progress(Progress(phase=phase, fraction=fraction, runs=len(self._runs) + self._unrecorded))
 
-    def _artifact(self, one: _Participant, peak: tuple[int, int] | None, nodes: Any) -> WorkerArtifact:
+    def _artifact(self, one: _Participant, phases: MemoryPhases | None, nodes: Any) -> WorkerArtifact:
         provider, share = one.model.provider()
+        peak = None if phases is None else max(phases.load_bytes, phases.first_run_bytes, phases.steady_bytes)
         return WorkerArtifact(
             sha256=self._files[one.artifact].sha256,
             load_ns=one.load_ns,
             provider=provider,
             provider_share=share,
-            peak_memory_bytes=None if peak is None else peak[0],
-            peak_rss_bytes=None if peak is None else peak[1],
+            peak_memory_bytes=peak,
+            peak_rss_bytes=None if phases is None or peak is None else phases.runtime_bytes + peak,
             nodes=nodes,
             nodes_unavailable=self._unprofiled.get(one.artifact),
+            memory=phases,
+            unrecorded_runs=self._unrecorded,
         )
+
+
+def _phases(baseline: int | None, marks: Sequence[int | None]) -> MemoryPhases | None:
+    """Return the phases' marks; None where the kernel cannot reset its mark."""
+    load, first_run, steady = marks
+    if baseline is None or load is None or first_run is None or steady is None:
+        return None
+    return MemoryPhases(runtime_bytes=baseline, load_bytes=load, first_run_bytes=first_run, steady_bytes=steady)

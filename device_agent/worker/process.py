@@ -97,25 +97,31 @@ def set_nice(nice: int | None) -> None:
 
 
 class PeakMemory:
-    """The high-water mark of resident memory from now on, as the kernel keeps it (VmHWM).
+    """The high-water mark of resident memory by phases, as the kernel keeps it (VmHWM).
 
-    Create it after the runtime's import. `ru_maxrss` is no substitute: a process inherits it through exec.
+    Create it after the runtime's import: `baseline` is what is resident then, None where the kernel does not tell. `ru_maxrss` is
+    no substitute: a process inherits it through exec.
     """
 
     def __init__(self) -> None:
         self._resettable = True
+        self.reset()
+        self.baseline = _status_bytes("VmRSS")
+
+    def reset(self) -> None:
+        """Set the mark to what is resident now: a phase begins."""
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
+            Path("/proc/self/clear_refs").write_text("5")
         except OSError:
             self._resettable = False
-        self._baseline = _status_bytes("VmRSS")
 
-    def read(self) -> tuple[int, int] | None:
-        """Return (bytes above the baseline, gross bytes); None where this kernel cannot reset the mark."""
+    def lap(self) -> int | None:
+        """Return the phase's mark above the baseline and begin another; None where this kernel cannot reset the mark."""
         peak = _status_bytes("VmHWM")
-        if not self._resettable or peak is None or self._baseline is None:
+        self.reset()
+        if not self._resettable or peak is None or self.baseline is None:
             return None
-        return max(0, peak - self._baseline), peak
+        return max(0, peak - self.baseline)
 
 
 def _status_bytes(field: str) -> int | None:

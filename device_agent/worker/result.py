@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_agent.contract.measurement import ArtifactResult, MeasureResult, NodeTime, Verdict
+from device_agent.contract.measurement import (
+    ArtifactResult,
+    ColdStart,
+    MeasureResult,
+    MemoryPhases,
+    NodeTime,
+    Verdict,
+    Window,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +28,8 @@ class WorkerArtifact:
     peak_rss_bytes: int | None
     nodes: tuple[NodeTime, ...] | None
     nodes_unavailable: str | None = None
+    memory: MemoryPhases | None = None
+    unrecorded_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +44,12 @@ class WorkerResult:
     steal_fraction: float | None
     clock_resolution_ns: int
     cpus: tuple[int, ...] | None = None
+    windows: tuple[Window, ...] = ()
 
-    def with_verdicts(self, verdicts: Sequence[Sequence[Verdict]]) -> MeasureResult:
-        """Return the contract's result, given the verdicts of every artifact in order."""
+    def with_verdicts(
+        self, verdicts: Sequence[Sequence[Verdict]], cold_starts: Sequence[Sequence[ColdStart]]
+    ) -> MeasureResult:
+        """Return the contract's result, given the verdicts and the cold starts of every artifact in order."""
         return MeasureResult(
             runtime=self.runtime,
             runtime_version=self.runtime_version,
@@ -52,10 +65,14 @@ class WorkerResult:
                     nodes=artifact.nodes,
                     nodes_unavailable=artifact.nodes_unavailable,
                     verdicts=tuple(own),
+                    memory=artifact.memory,
+                    cold_starts=tuple(started),
+                    unrecorded_runs=artifact.unrecorded_runs,
                 )
-                for artifact, own in zip(self.artifacts, verdicts, strict=True)
+                for artifact, own, started in zip(self.artifacts, verdicts, cold_starts, strict=True)
             ),
             device_time_ns=self.device_time_ns,
             steal_fraction=self.steal_fraction,
             cpus=self.cpus,
+            windows=self.windows,
         )

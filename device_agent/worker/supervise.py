@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,13 @@ _RUNNING_POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
-    """Wall time of the whole job (of loading and of each run, for infer) and resident bytes; None sets no limit."""
+    """Wall time of the whole job (of loading and of each run, for infer) and resident bytes; None sets no limit.
+
+    `left_s` is what a worker gets of the deadline where others of the same job came before it.
+    """
 
     deadline_s: float | None = None
+    left_s: float | None = None
     memory_bytes: int | None = None
 
 
@@ -71,14 +76,14 @@ class Worker:
         self.who = f"the worker of model {', '.join(map(repr, names))}" if names else "the worker that probes runtimes"
         self.pid = process.pid
 
-    def set_deadline(self, seconds: float | None) -> None:
-        """Kill the worker after this many seconds unless called again; None disarms."""
+    def set_deadline(self, seconds: float | None, *, stated_s: float | None = None) -> None:
+        """Kill the worker after this many seconds unless called again; None disarms. `stated_s` is the deadline to speak of."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
         if seconds is not None:
             error = WorkerTimedOut(
-                f"{self.who} did not finish within its deadline of {seconds:g} s and was killed;"
+                f"{self.who} did not finish within its deadline of {stated_s or seconds:g} s and was killed;"
                 " raise the deadline or ask for fewer runs"
             )
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._fail, error)
@@ -170,10 +175,11 @@ async def start_worker(job: dict[str, Any], names: Sequence[str], limits: Worker
     closers: list[Callable[[], Any]] = []
     worker: Worker | None = None
     try:
+        spawned_ns = time.monotonic_ns()
         worker = await _start(names, limits, folder, closers)
         worker.reading_stderr = asyncio.create_task(worker.keep_tail())
         tasks = [worker.reading_stderr, asyncio.create_task(worker.watch_memory())]
-        await worker.send({**job, "memory_bytes": limits.memory_bytes, "folder": str(folder)})
+        await worker.send({**job, "spawned_ns": spawned_ns, "memory_bytes": limits.memory_bytes, "folder": str(folder)})
         yield worker
     finally:
         try:
