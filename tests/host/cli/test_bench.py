@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import numpy as np
 import pytest
+from json_schemas import validate
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat
 from device_agent.contract.device import DeviceInfo, RuntimeInfo
@@ -28,7 +28,7 @@ from device_agent.contract.settings import MeasureRequest
 from host.fleet.benchmark import choose_runtime
 from host.results.store import ResultStore
 
-SCHEMA = json.loads((Path(__file__).parents[3] / "docs/schemas/bench.schema.json").read_text())
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "models"
 QUICK = ("--min-runs", "40", "--min-time", "0.1", "--max-time", "2")
 
 
@@ -42,7 +42,7 @@ def test_the_document_keeps_to_its_schema_and_the_history(bench: Callable[..., A
     ran = bench(model, *QUICK, "--threads", 1, "--json")
     assert ran.code == 0, ran.err
     document = ran.document
-    jsonschema.validate(document, SCHEMA)
+    validate(document, "bench")
     assert document["artifact"]["name"] == "tiny.onnx"
     assert document["runtime"]["name"] == "onnxruntime"
     assert document["threads"] == 1
@@ -60,7 +60,7 @@ def test_the_document_keeps_to_its_schema_and_the_history(bench: Callable[..., A
 def test_layers_and_no_store(bench: Callable[..., Any], model: Path, folders: Path) -> None:
     ran = bench(model, *QUICK, "--threads", 1, "--json", "--layers", "--no-store")
     assert ran.code == 0, ran.err
-    jsonschema.validate(ran.document, SCHEMA)
+    validate(ran.document, "bench")
     assert {layer["op_type"] for layer in ran.document["layers"]} >= {"MatMul"}
     assert sum(layer["share"] for layer in ran.document["layers"]) == pytest.approx(1)
     assert ran.document["measurement_id"] is None
@@ -75,6 +75,50 @@ def test_the_table(bench: Callable[..., Any], model: Path) -> None:
     assert re.search(r"energy per run +– \(", ran.out)
     assert "MatMul" in ran.out
     assert "measurement 1" in ran.out
+
+
+def test_every_setting_reaches_the_device(bench: Callable[..., Any], model: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "x.npz"
+    np.savez(inputs, x=np.zeros((16, 64), np.float32))
+    ran = bench(
+        model, *QUICK, "--threads", 1, "--cpus", "0", "--nice", 3, "--graph-optimization", "basic", "--no-memory-arena",
+        "--inputs", inputs, "--warmup-time", "100ms", "--memory-limit", "2G", "--timeout", "5min", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    document = ran.document
+    validate(document, "bench")
+    assert document["cpus"] == [0]
+    asked = document["settings"]
+    assert (asked["nice"], asked["graph_optimization"], asked["memory_arena"]) == (3, "basic", False)
+    assert asked["inputs"] == "data"
+    assert asked["inputs_sha256"]
+    with ResultStore.open() as store:
+        environment = store.get_measurement(document["measurement_id"]).environment()
+    assert (environment.cpus, environment.nice, environment.inputs) == ((0,), 3, "data")
+
+
+def test_two_models_are_measured_in_turns(bench: Callable[..., Any], model: Path) -> None:
+    ran = bench(model, FIXTURES / "tiny.onnx", *QUICK, "--threads", 1, "--difference", "3%", "--json")
+    assert ran.code == 0, ran.err
+    document = ran.document
+    validate(document, "compare_bench")
+    names = (f"{model.parent.name}/tiny.onnx", "models/tiny.onnx")
+    assert tuple(artifact["name"] for artifact in document["artifacts"]) == names
+    (comparison,) = document["comparisons"]
+    assert comparison["artifact"] == 1
+    assert comparison["difference"] == 0.03
+    with ResultStore.open() as store:
+        stored = store.get_measurement(document["measurement_id"])
+    assert stored.artifact_names == names
+    assert len(stored.measurement.latencies_ns(1)) == document["artifacts"][1]["runs"]
+
+
+def test_the_table_of_several_models(bench: Callable[..., Any], model: Path) -> None:
+    ran = bench(model, model, *QUICK, "--threads", 1, "--layers")
+    assert ran.code == 0, ran.err
+    for part in ("2 models in turns on board", "tiny.onnx (1)", "tiny.onnx (2)", "baseline", "MatMul", "measurement 1"):
+        assert part in ran.out
+    assert re.search(r"tiny.onnx \(2\) +(faster|slower|undecided|no difference of 2 % or more): \d\.\d{3}x", ran.out)
 
 
 def test_what_cannot_be_measured(bench: Callable[..., Any], model: Path, tmp_path: Path) -> None:
@@ -95,6 +139,11 @@ def test_what_cannot_be_measured(bench: Callable[..., Any], model: Path, tmp_pat
         ((model, "--cpus", "3-1"), 2, "from a lower processor number to a higher one"),
         ((model, "--cpus", "0-99999999999"), 2, "from a lower processor number to a higher one"),
         ((model, "--threads", "0"), 2, "--threads"),
+        ((model, "--cpus", "4095"), 2, "--cpus 4095: this device lets the agent use"),
+        ((model, "--soak", "1min", "--precision", "1%"), 2, "--precision has no effect with --soak"),
+        ((model, "--difference", "1%"), 2, "--difference compares several models"),
+        ((model, FIXTURES / "tiny.tflite"), 2, "need different runtimes"),
+        ((tmp_path,), 2, "is a folder; give a model file in it, such as"),
         (("no_such_net",), 1, "there is no model 'no_such_net' in the zoo"),
     ):
         ran = bench(*arguments, "--json")
@@ -229,7 +278,7 @@ def test_undisturbed_runs_count_from_thirty_and_a_fifth(runs: int, undisturbed: 
         device=info(),
         measurement_id=None,
     )
-    jsonschema.validate(document, SCHEMA)
+    validate(document, "bench")
     assert (document["latency_undisturbed_ns"] is not None) is given
     if given:
         assert document["latency_undisturbed_ns"]["p50"] == 1000
