@@ -9,6 +9,7 @@ from sqlalchemy import (
     JSON,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     LargeBinary,
@@ -118,6 +119,36 @@ class MeasuredArtifact(Base):
     sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
     name: Mapped[str] = mapped_column(String(400))
     verdicts: Mapped[list[Any]]
+
+
+class LoadMeasurement(Base):
+    """A finished load job. `served` and `readings` have the layouts of host.results.samples; statistics are derived from them.
+
+    `highest_rate_per_s` is what a search found, by which the history can be looked through.
+    """
+
+    __tablename__ = "load_measurements"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    device_environment_id: Mapped[int] = mapped_column(ForeignKey("device_environments.id"), index=True)
+    host_environment_id: Mapped[int] = mapped_column(ForeignKey("host_environments.id"))
+    sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"), index=True)
+    name: Mapped[str] = mapped_column(String(400))
+    runtime: Mapped[str] = mapped_column(String(100))
+    runtime_version: Mapped[str] = mapped_column(String(100))
+    threads: Mapped[int]
+    streams: Mapped[int]
+    highest_rate_per_s: Mapped[float | None] = mapped_column(Double)
+    verdicts: Mapped[list[Any]]
+    request: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any]]
+    served: Mapped[bytes]
+    reading_names: Mapped[list[Any]]
+    readings: Mapped[bytes]
+
+    device: Mapped[DeviceEnvironment] = relationship()
+    host: Mapped[HostEnvironment] = relationship()
 
 
 class Compression(Base):

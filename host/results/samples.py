@@ -5,6 +5,8 @@ stream of little-endian columns, one after the other, each of as many items as t
 
     runs, magic BFR1:      artifact u2, kind u1 (1 warm-up, 2 timed, 3 settling, 4 profiled), turn u4,
                            start_ns i8 as differences to the row before, latency_ns i8, disturbed u1
+    served, magic BFS1:    trial u4, stream u2, arrival_ns i8 as differences to the row before, start_ns i8 as differences to the
+                           same row's arrival, end_ns i8 as differences to the same row's start
     readings, magic BFD1:  channel u2 (index into a list of names stored beside), time_ns i8 as differences,
     value f8
 """
@@ -20,7 +22,9 @@ from itertools import accumulate
 from typing import Any
 
 from device_agent.contract.errors import StableError
+from device_agent.contract.load import ServedRequest
 from device_agent.contract.measurement import Reading, Run, RunKind
+from device_agent.contract.served import ServedLog
 
 _HEADER = struct.Struct("<4sI")
 _KINDS = {RunKind.WARM_UP: 1, RunKind.TIMED: 2, RunKind.SETTLING: 3, RunKind.PROFILED: 4}
@@ -60,6 +64,30 @@ def unpack_runs(blob: bytes) -> tuple[Run, ...]:
         )
         for artifact, kind, turn, start_ns, latency_ns, disturbed in zip(*columns, strict=True)
     )
+
+
+def pack_served(served: Sequence[ServedRequest]) -> bytes:
+    """Return the blob of `served`, in their order."""
+    return _pack(
+        b"BFS1",
+        len(served),
+        ("I", (one.trial for one in served)),
+        ("H", (one.stream for one in served)),
+        ("q", _differences([one.arrival_ns for one in served])),
+        ("q", (one.start_ns - one.arrival_ns for one in served)),
+        ("q", (one.end_ns - one.start_ns for one in served)),
+    )
+
+
+def unpack_served(blob: bytes) -> ServedLog:
+    """Return the requests of a blob. Raises SamplesCorrupt."""
+    trials, streams, arrivals, waits, services = _unpack(b"BFS1", "IHqqq", blob)
+    log = ServedLog()
+    for trial, stream, arrival_ns, wait, service in zip(
+        trials, streams, accumulate(arrivals), waits, services, strict=True
+    ):
+        log.add(trial, stream, arrival_ns, arrival_ns + wait, arrival_ns + wait + service)
+    return log
 
 
 def pack_readings(readings: Sequence[Reading]) -> tuple[list[str], bytes]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: The newest revision in migrations/versions. Kept here so that an up-to-date database is opened without
 #: Alembic.
-HEAD = "0001"
+HEAD = "0002"
 
 
 class DatabaseTooNew(StableError):

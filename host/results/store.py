@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
@@ -22,10 +20,9 @@ from device_agent.contract.plain_json import from_json, to_json
 from device_agent.contract.settings import MeasureRequest
 from host.results import models
 from host.results.database import HistoryUnavailable, open_database
-from host.results.environment import Environment, host_environment
+from host.results.environment import Environment
+from host.results.rows import device_row, host_row
 from host.results.samples import pack_readings, pack_runs, unpack_readings, unpack_runs
-
-_E = TypeVar("_E", models.DeviceEnvironment, models.HostEnvironment)
 
 
 class NotInHistory(StableError):
@@ -110,13 +107,13 @@ class ResultStore:
             raise ValueError(f"{len(artifact_names)} names were given for {len(artifacts)} artifacts")
         result = measurement.result
         reading_names, readings = pack_readings(measurement.readings)
-        with self._writing() as session:
+        with self.writing() as session:
             for sha256, name in zip(artifacts, artifact_names, strict=True):
                 session.merge(models.Artifact(sha256=sha256, name=name))
             row = models.Measurement(
                 created_at=datetime.now(timezone.utc),
-                device=_device_row(session, device),
-                host=_row_of(session, models.HostEnvironment, host_environment()),
+                device=device_row(session, device),
+                host=host_row(session),
                 runtime=result.runtime,
                 runtime_version=result.runtime_version,
                 threads=result.threads,
@@ -143,7 +140,7 @@ class ResultStore:
 
     def get_measurement(self, measurement_id: int) -> StoredMeasurement:
         """Return a measurement, its samples as they came. Raises NotInHistory."""
-        with Session(self._engine) as session:
+        with self.reading() as session:
             row = session.get(models.Measurement, measurement_id)
             if row is None:
                 raise NotInHistory(f"the history has no measurement {measurement_id}")
@@ -185,7 +182,7 @@ class ResultStore:
         if since is not None:
             query = query.where(columns.created_at >= since)
         query = query.order_by(columns.created_at.desc(), columns.id.desc()).limit(limit)
-        with Session(self._engine) as session:
+        with self.reading() as session:
             rows = session.execute(query).all()
             artifacts: dict[int, list[models.MeasuredArtifact]] = {row.id: [] for row in rows}
             measured = models.MeasuredArtifact
@@ -214,10 +211,10 @@ class ResultStore:
         missing = [key for key in ("target", "plan", "met") if key not in record]
         if missing:
             raise ValueError(f"the record of a compression lacks {', '.join(missing)}")
-        with self._writing() as session:
+        with self.writing() as session:
             row = models.Compression(
                 created_at=datetime.now(timezone.utc),
-                device_environment_id=None if device is None else _device_row(session, device).id,
+                device_environment_id=None if device is None else device_row(session, device).id,
                 model=record.get("model"),
                 target=record["target"],
                 met=record["met"],
@@ -231,7 +228,7 @@ class ResultStore:
     def list_compressions(self, *, limit: int | None = None) -> tuple[StoredCompression, ...]:
         """Return compressions, the newest first."""
         query = select(models.Compression).order_by(models.Compression.id.desc()).limit(limit)
-        with Session(self._engine) as session:
+        with self.reading() as session:
             return tuple(
                 StoredCompression(
                     id=row.id,
@@ -247,7 +244,7 @@ class ResultStore:
 
     def put_device_fact(self, device_key: str, kind: str, value: Mapping[str, Any]) -> None:
         """Keep what was learned of a device, in place of what was known. The key names all that it depends on."""
-        with self._writing() as session:
+        with self.writing() as session:
             row = session.scalars(_fact(device_key, kind)).one_or_none()
             if row is None:
                 row = models.DeviceFact(device_key=device_key, kind=kind)
@@ -257,12 +254,17 @@ class ResultStore:
 
     def get_device_fact(self, device_key: str, kind: str) -> dict[str, Any] | None:
         """Return what was learned last, None if nothing was."""
-        with Session(self._engine) as session:
+        with self.reading() as session:
             row = session.scalars(_fact(device_key, kind)).one_or_none()
             return None if row is None else dict(row.value)
 
+    def reading(self) -> Session:
+        """Return a session for reading, to be closed as a context."""
+        return Session(self._engine)
+
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
+    def writing(self) -> Iterator[Session]:
+        """A transaction: what the block did is on disk after it, all or nothing. Raises HistoryUnavailable."""
         # BEGIN IMMEDIATE on SQLite: a transaction that reads first and writes later fails at once if another
         # wrote between.
         try:
@@ -278,19 +280,3 @@ class ResultStore:
 
 def _fact(device_key: str, kind: str) -> Any:
     return select(models.DeviceFact).where(models.DeviceFact.device_key == device_key, models.DeviceFact.kind == kind)
-
-
-def _device_row(session: Session, device: DeviceInfo) -> models.DeviceEnvironment:
-    return _row_of(
-        session, models.DeviceEnvironment, to_json(device), device_id=device.device_id, profile=device.profile
-    )
-
-
-def _row_of(session: Session, kind: type[_E], info: dict[str, Any], **columns: Any) -> _E:
-    digest = hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
-    row = session.scalars(select(kind).where(kind.digest == digest)).one_or_none()
-    if row is None:
-        row = kind(digest=digest, info=info, **columns)
-        session.add(row)
-        session.flush()
-    return row
