@@ -1,4 +1,8 @@
-"""Reads sensors while a job runs: each in a thread of its own, so that a slow one delays no other."""
+"""Reads sensors while a job runs, each at its own rate, off the event loop.
+
+Quick sensors take turns in one thread; those that are known to be slow have a thread of their own. If a quick one takes too long
+(a bus that hangs), it keeps that thread to itself, and the others go on in a new one.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +16,49 @@ from types import TracebackType
 from device_agent.contract.measurement import Reading
 from device_agent.sensors import Sensor
 
-#: A sensor that hangs (a bus without a device) must not hold up the end of a job.
-_JOIN_S = 2.0
+#: After so long a read of a quick sensor has lost its place among the others. On a busy board a thread may wait for its turn.
+PATIENCE_S = 0.2
+#: At the end of a job, for reads that are on their way. A sensor that hangs must not hold up the end.
+_JOIN_S = 0.5
 
 _log = logging.getLogger(__name__)
+
+#: Sensors that a thread has in hand. They outlive samplers: one that hangs is still held by the thread of an earlier job.
+_held: set[Sensor] = set()
+_held_lock = threading.Lock()
+
+
+class _Lane:
+    """A thread and the sensors that take turns in it; guarded by the sampler's lock."""
+
+    def __init__(self) -> None:
+        self.due_ns: dict[Sensor, int] = {}
+        self.reading: Sensor | None = None
+        self.since_ns = 0
+        self.ended = False
+        self.thread: threading.Thread | None = None
 
 
 class Sampler:
     """Samples from entry to exit; `drain` hands over what was read since the last call."""
 
-    def __init__(self, sensors: Iterable[Sensor] = (), *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        sensors: Iterable[Sensor] = (),
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._clock = clock
-        self._stop = threading.Event()
-        self._readings: deque[Reading] = deque()
-        self._threads: list[threading.Thread] = []
+        self._patience_s = patience_s
         self._first = tuple(sensors)
+        self._readings: deque[Reading] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._quick = _Lane()
+        self._quick.ended = True
+        self._lanes: list[_Lane] = []
+        self._watch: threading.Thread | None = None
 
     def __enter__(self) -> Sampler:
         for sensor in self._first:
@@ -39,10 +71,24 @@ class Sampler:
         self.stop()
 
     def add(self, sensor: Sensor) -> None:
-        """Start to sample one more sensor."""
-        thread = threading.Thread(target=self._sample, args=(sensor,), name="sensor", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        """Start to sample one more sensor. One that an earlier sampler still waits for is left out, and the log says so."""
+        with _held_lock:
+            if sensor in _held:
+                _log.warning("sensor %s still hangs from an earlier job; this one goes on without it", _names(sensor))
+                return
+            _held.add(sensor)
+        with self._changed:
+            now_ns = self._clock()
+            if sensor.slow:
+                self._start({sensor: now_ns})
+            elif self._quick.ended:
+                self._quick = self._start({sensor: now_ns})
+            else:
+                self._quick.due_ns[sensor] = now_ns
+                self._changed.notify_all()
+            if self._watch is None:
+                self._watch = threading.Thread(target=self._watch_quick, name="sensor-watch", daemon=True)
+                self._watch.start()
 
     def drain(self) -> tuple[Reading, ...]:
         """Return the readings since the last call, in the order of their times."""
@@ -50,27 +96,81 @@ class Sampler:
         return tuple(sorted(taken, key=lambda reading: reading.time_ns))
 
     def stop(self) -> None:
-        """End sampling. Readings made so far can still be drained. May be called twice."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(_JOIN_S)
-        self._threads.clear()
+        """End sampling; returns within half a second. Readings made so far can still be drained. May be called twice."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            threads = [lane.thread for lane in self._lanes if not self._hangs(lane)]
+        until_s = time.monotonic() + _JOIN_S
+        for thread in (*threads, self._watch):
+            if thread is not None:
+                thread.join(max(0.0, until_s - time.monotonic()))
+        self._watch = None
 
-    def _sample(self, sensor: Sensor) -> None:
-        try:
-            self._sample_until_stopped(sensor)
-        except Exception:
-            names = ", ".join(channel.name for channel in sensor.channels)
-            _log.exception("sensor %s failed; this job goes on without it", names)
-        finally:
-            sensor.close()
+    def _start(self, due_ns: dict[Sensor, int]) -> _Lane:
+        """Give sensors a thread of their own, with the lock held."""
+        lane = _Lane()
+        lane.due_ns = due_ns
+        lane.thread = threading.Thread(target=self._sample, args=(lane,), name="sensor", daemon=True)
+        self._lanes.append(lane)
+        lane.thread.start()
+        return lane
 
-    def _sample_until_stopped(self, sensor: Sensor) -> None:
-        due_ns = self._clock()
-        while not self._stop.is_set():
-            self._readings.extend(sensor.read(self._clock()))
-            due_ns += round(sensor.interval_s * 1e9)
-            now_ns = self._clock()
-            # After a pause of the whole machine the missed samples are gone; don't read them in a burst.
-            due_ns = max(due_ns, now_ns)
-            self._stop.wait((due_ns - now_ns) / 1e9)
+    def _hangs(self, lane: _Lane) -> bool:
+        return lane.reading is not None and self._clock() - lane.since_ns > self._patience_s * 1e9
+
+    def _watch_quick(self) -> None:
+        """Move the others out of the way of a quick sensor that takes too long."""
+        with self._changed:
+            while not self._stopping:
+                stuck = self._quick.reading
+                if stuck is not None and len(self._quick.due_ns) > 1 and self._hangs(self._quick):
+                    others = {sensor: due for sensor, due in self._quick.due_ns.items() if sensor is not stuck}
+                    self._quick.due_ns = {stuck: self._quick.due_ns[stuck]}
+                    self._quick = self._start(others)
+                self._changed.wait(self._patience_s)
+
+    def _sample(self, lane: _Lane) -> None:
+        while (sensor := self._next(lane)) is not None:
+            try:
+                self._readings.extend(sensor.read(self._clock()))
+            except Exception:
+                _log.exception("sensor %s failed; this job goes on without it", _names(sensor))
+                with self._changed:
+                    del lane.due_ns[sensor]
+                _release(sensor)
+            else:
+                with self._changed:
+                    lane.due_ns[sensor] = self._following(lane.due_ns[sensor], sensor.interval_s)
+            lane.reading = None
+        for sensor in lane.due_ns:
+            _release(sensor)
+
+    def _next(self, lane: _Lane) -> Sensor | None:
+        """Wait for the next sensor that is due; None when sampling ends or no sensor is left."""
+        with self._changed:
+            while not self._stopping and lane.due_ns:
+                sensor = min(lane.due_ns, key=lane.due_ns.__getitem__)
+                wait_ns = lane.due_ns[sensor] - self._clock()
+                if wait_ns <= 0:
+                    lane.reading, lane.since_ns = sensor, self._clock()
+                    return sensor
+                self._changed.wait(wait_ns / 1e9)
+            lane.ended = True
+            return None
+
+    def _following(self, due_ns: int, interval_s: float) -> int:
+        """Return when a sensor is due again: on its own grid, so that sensors share their wake-ups. Missed samples are gone."""
+        interval_ns = max(1, round(interval_s * 1e9))
+        missed = max(0, (self._clock() - due_ns) // interval_ns)
+        return due_ns + (missed + 1) * interval_ns
+
+
+def _names(sensor: Sensor) -> str:
+    return ", ".join(channel.name for channel in sensor.channels)
+
+
+def _release(sensor: Sensor) -> None:
+    sensor.close()
+    with _held_lock:
+        _held.discard(sensor)
