@@ -11,7 +11,7 @@ from device_agent.contract.energy import energy_document
 from device_agent.contract.measurement import ColdStart, Measurement
 from device_agent.contract.plain_json import to_json
 from device_agent.contract.soak import soak_windows
-from device_agent.contract.statistics import enough_undisturbed, median, percentile
+from device_agent.contract.statistics import TIME_SLICE_NS, enough_undisturbed, marks_are_void, median, percentile
 
 SCHEMA = 1
 
@@ -61,7 +61,8 @@ def latency_document(measurement: Measurement, artifact: int) -> dict[str, Any]:
     """Return the statistics of one artifact's timed runs, and how many runs these are."""
     latencies = measurement.latencies_ns(artifact)
     undisturbed = measurement.latencies_ns(artifact, undisturbed=True)
-    enough = enough_undisturbed(len(undisturbed), len(latencies))
+    void = marks_are_void(measurement.timed(artifact))
+    enough = enough_undisturbed(len(undisturbed), len(latencies)) and not void
     return {
         "latency_ns": statistics_ns(latencies),
         "latency_undisturbed_ns": statistics_ns(undisturbed) if enough else None,
@@ -87,6 +88,11 @@ def notes(measurement: Measurement, device: DeviceInfo) -> list[str]:
         chosen = "" if pinned is None else " that the worker is pinned to"
         found.append(
             f"{threads} threads on {where}{chosen}: they take turns and wait for each other; try --threads {usable}"
+        )
+    if marks_are_void(measurement.timed()):
+        found.append(
+            f"a run takes longer than the scheduler's time slice ({TIME_SLICE_NS / 1e6:g} ms), so no run escapes a neighbour and the"
+            " marks of disturbed runs tell nothing; the CPU pressure does"
         )
     return found
 

@@ -223,6 +223,10 @@ class Measurement:
     runs: tuple[Run, ...]
     readings: tuple[Reading, ...]
 
+    def timed(self, artifact: int = 0) -> list[Run]:
+        """Return the timed runs of one artifact in their order."""
+        return [run for run in self.runs if run.artifact == artifact and run.kind is RunKind.TIMED]
+
     def latencies_ns(self, artifact: int = 0, *, undisturbed: bool = False) -> list[int]:
         """Return the timed latencies of one artifact in the order of the runs; optionally only the undisturbed ones."""
         return [
