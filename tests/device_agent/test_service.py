@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from running_agent import RunningAgent, StartAgent
+from running_agent import RunningAgent, StartAgent, wait_until
 from wire_client import ENDLESS, Connect, WireClient, artifact_of, error_of
 
 from device_agent import __version__, codec, service
-from device_agent.contract.artifact import Tensor
+from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
 from device_agent.contract.device import CONTRACT_VERSION
 from device_agent.contract.errors import (
     ArtifactNotFound,
@@ -25,8 +25,8 @@ from device_agent.contract.errors import (
     ModelRejected,
     RuntimeUnavailable,
 )
-from device_agent.contract.measurement import Progress, Reading, ReadingBatch, Run, RunBatch, RunKind
-from device_agent.contract.settings import Settings
+from device_agent.contract.measurement import Phase, Progress, Reading, ReadingBatch, Run, RunBatch, RunKind
+from device_agent.contract.settings import InputKind, Settings
 from device_agent.contract.transfer import HeldBytes, InferHeader, UploadHeader
 from device_agent.wire.v1 import agent_pb2 as pb
 
@@ -273,3 +273,87 @@ class TestCallersThatStall:
                 yield codec.upload_chunk_to_pb(data[place : place + 1])
 
         assert codec.upload_response_from_pb(client.call("UploadArtifact", parts())) == artifact
+
+
+def arrays(folder: Path, **named: Any) -> Path:
+    path = folder / "inputs.npz"
+    np.savez(path, **named)
+    return path
+
+
+def data_settings(artifact: Artifact) -> Settings:
+    return Settings(threads=1, inputs=InputKind.DATA, inputs_sha256=artifact.sha256)
+
+
+def test_inputs_from_an_uploaded_file(client: WireClient, tiny_onnx: Path, tmp_path: Path) -> None:
+    model = client.put(tiny_onnx)
+    data = client.put(arrays(tmp_path, x=np.zeros((2, 3, 16, 16), np.float32)))
+    assert data.format is ArtifactFormat.NPZ
+    assert {model, data} <= set(client.list())
+    _, result = client.measure(model, settings=data_settings(data))
+    assert result.artifacts[0].sha256 == model.sha256
+    wrong = client.put(arrays(tmp_path, x=np.zeros((2, 3, 16, 15), np.float32)))
+    with pytest.raises(InvalidRequest, match=r"model 'tiny.onnx': input 'x' wants float32 \[1, 3, 16, 16\].*16, 15\]"):
+        client.measure(model, settings=data_settings(wrong))
+
+
+def test_inputs_that_the_device_does_not_hold_are_not_found(client: WireClient, tiny_onnx: Path) -> None:
+    model = client.put(tiny_onnx)
+    with pytest.raises(ArtifactNotFound, match=r"f{12}"):
+        client.measure(model, settings=Settings(inputs=InputKind.DATA, inputs_sha256="f" * 64))
+
+
+def test_input_arrays_are_no_model_and_a_model_is_no_input(client: WireClient, tiny_onnx: Path, tmp_path: Path) -> None:
+    model = client.put(tiny_onnx)
+    data = client.put(arrays(tmp_path, x=np.zeros(3)))
+    with pytest.raises(InvalidRequest, match=r"'inputs.npz' is a file of input arrays and no model"):
+        client.measure(data)
+    with pytest.raises(InvalidRequest, match=r"'inputs.npz' is a file of input arrays and no model"):
+        client.infer(InferHeader(sha256=data.sha256, settings=Settings()), [])
+    with pytest.raises(InvalidRequest, match=r"'tiny.onnx' is a model and has no input arrays"):
+        client.measure(model, settings=data_settings(model))
+
+
+def test_inputs_stay_while_a_job_uses_them(client: WireClient, tiny_onnx: Path, tmp_path: Path) -> None:
+    model = client.put(tiny_onnx)
+    data = client.put(arrays(tmp_path, x=np.zeros((2, 3, 16, 16), np.float32)))
+    call = client.start_measure(model, stopping=ENDLESS, settings=data_settings(data))
+    next(call)
+    with pytest.raises(DeviceBusy, match=r"'inputs.npz' .* is in use by a running job"):
+        client.delete(data.sha256)
+    call.cancel()
+    with pytest.raises(grpc.RpcError):
+        list(call)
+    wait_until(lambda: deleted(client, data.sha256), "the file can be deleted when the job is over")
+
+
+def deleted(client: WireClient, sha256: str) -> bool:
+    try:
+        client.delete(sha256)
+    except DeviceBusy:
+        return False
+    return True
+
+
+def test_what_a_measurement_rests_on_is_in_its_result(client: WireClient, tiny_onnx: Path) -> None:
+    """Cold starts, rests, memory by phase, processors: over the wire, of a real runtime."""
+    model = client.put(tiny_onnx)
+    last = client.describe().cores - 1
+    settings = Settings(threads=1, cpus=(last,), nice=5)
+    events, result = client.measure(model, settings=settings, cold_starts=2, idle_s=0.05)
+    [one] = result.artifacts
+    assert result.cpus == (last,)
+    assert [window.kind.value for window in result.windows] == ["idle-before", "timed", "idle-after"]
+    assert len(one.cold_starts) == 2
+    assert one.memory is not None
+    assert one.memory.runtime_bytes > one.memory.load_bytes > 0
+    assert {event.phase for event in events if isinstance(event, Progress)} >= {Phase.COLD_START, Phase.IDLE}
+    assert result.device_time_ns > sum(start.total_ns for start in one.cold_starts)
+
+
+def test_a_soak_lasts_as_long_as_asked_whatever_the_stopping_rule_says(client: WireClient, tiny_onnx: Path) -> None:
+    events, result = client.measure(client.put(tiny_onnx), soak_s=0.5)
+    runs = [run for event in events if isinstance(event, RunBatch) for run in event.runs if run.kind is RunKind.TIMED]
+    [timed] = result.windows
+    assert timed.end_ns - timed.start_ns >= 500_000_000
+    assert timed.start_ns <= runs[0].start_ns < runs[-1].start_ns <= timed.end_ns

@@ -30,6 +30,7 @@ from device_agent.contract.settings import (
 )
 from device_agent.runtimes import registry
 from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
+from device_agent.worker.inputs import make_inputs
 from device_agent.worker.launch import ArtifactFile, WorkerLimits, open_infer, run_measure
 from device_agent.worker.result import WorkerResult
 
@@ -344,6 +345,20 @@ def test_a_batch_other_than_the_fixed_one_is_refused_with_the_shape(name: str) -
     assert measure(path, replace(settings, batch=1)).artifacts[0].load_ns > 0
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "litert"])
+def test_a_model_with_a_dynamic_first_dimension_runs_in_batches(name: str, tmp_path: Path) -> None:
+    runtime = usable(name)
+    path = dynamic_onnx(tmp_path) if name == "onnxruntime" else dynamic_tflite(tmp_path)
+    model = runtime.load(path, LoadOptions(threads=1))
+    assert model.inputs[0].shape == (None, 3, 16, 16)
+    for batch in (4, None):
+        model.bind(make_inputs(model.inputs, Settings(runtime=name, batch=batch), 0, None))
+        model.run()
+        [output] = model.results().values()
+        assert output.shape[0] == (batch or 1)
+        assert np.isfinite(output).all()
+
+
 def test_zeros_are_zeros() -> None:
     arrays = told(replace(TELLING, inputs=InputKind.ZEROS, batch=2))["arrays"]
     assert arrays == {"x": [[0.0, 0.0], [0.0, 0.0]], "n": [0, 0]}
@@ -449,6 +464,31 @@ def network(folder: Path) -> Path:
         [numbers.from_array(weights, "w")],
     )
     return save(onnx, folder, graph)
+
+
+def dynamic_onnx(folder: Path) -> Path:
+    """The tiny net for any number of images."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(MODELS / "tiny.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    path = folder / "dynamic.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def dynamic_tflite(folder: Path) -> Path:
+    """The tiny net for any number of images."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    flatbuffers = pytest.importorskip("flatbuffers")
+    model = schema.ModelT.InitFromPackedBuf((MODELS / "tiny.tflite").read_bytes(), 0)
+    [graph] = model.subgraphs
+    graph.tensors[graph.inputs[0]].shapeSignature = np.array([-1, 3, 16, 16], "int32")
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path = folder / "dynamic.tflite"
+    path.write_bytes(bytes(builder.Output()))
+    return path
 
 
 def wide_network(folder: Path, *, mib: int) -> Path:

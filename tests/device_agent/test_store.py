@@ -251,7 +251,11 @@ class TestStart:
     @pytest.mark.parametrize("sidecar", [None, "", "[]", '{"name": 1}', '{"format": "gguf", "name": "x"}'])
     @pytest.mark.parametrize(
         ("data", "format"),
-        [(b"\x1c\0\0\0TFL3model", ArtifactFormat.TFLITE), (b"\x08\x09model", ArtifactFormat.ONNX)],
+        [
+            (b"\x1c\0\0\0TFL3model", ArtifactFormat.TFLITE),
+            (b"\x08\x09model", ArtifactFormat.ONNX),
+            (b"PK\x03\x04arrays", ArtifactFormat.NPZ),
+        ],
     )
     def test_a_lost_sidecar_is_written_again(
         self, store: ArtifactStore, reopen: Reopen, sidecar: str | None, data: bytes, format: ArtifactFormat

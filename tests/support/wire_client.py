@@ -92,6 +92,7 @@ class WireClient:
         *artifacts: Artifact,
         stopping: Stopping = SHORT,
         runtime: str = "onnxruntime",
+        settings: Settings | None = None,
         token: str | None = None,
         **request: Any,
     ) -> Any:
@@ -99,7 +100,7 @@ class WireClient:
         message = codec.measure_request_to_pb(
             MeasureRequest(
                 artifacts=tuple(artifact.sha256 for artifact in artifacts),
-                settings=Settings(runtime=runtime, threads=1),
+                settings=settings or Settings(runtime=runtime, threads=1),
                 stopping=stopping,
                 **request,
             ),
