@@ -157,6 +157,8 @@ class Watcher:
 
 #: What the device's monotonic clock says at the trace's time zero.
 EPOCH_NS = 987_654_321_000_000
+#: What the worker lets pass between its work and the rest that counts.
+_SETTLE_S = 0.2
 
 
 def record(
@@ -180,7 +182,7 @@ def record(
     if rests[0]:
         spans.insert(0, (WindowKind.IDLE_BEFORE, 0.0, trace.start_s))
     if rests[1]:
-        spans.append((WindowKind.IDLE_AFTER, trace.end_s, end_s))
+        spans.append((WindowKind.IDLE_AFTER, trace.end_s + _SETTLE_S, end_s))
     each_s = (trace.end_s - trace.start_s) / runs
     artifact = ArtifactResult(
         sha256="0" * 64,

@@ -67,17 +67,17 @@ class Work:
         )
 
     def edges(self) -> tuple[Edge, ...]:
-        """Return the changes between rest and load; work fills all of the time between the two rests."""
+        """Return the changes between rest and load: warm-up follows the first rest at once, and the timed part ends in rest."""
         busy_from = self.start_s if self.before is None else self.before[1]
-        busy_to = self.end_s if self.after is None else self.after[0]
-        busy_s = max(0.0, busy_to - busy_from)
+        busy_s = max(0.0, self.end_s - busy_from)
         found: list[Edge] = []
         if self.before is not None:
             rest_s = self.before[1] - self.before[0]
             found.append(Edge(time_s=self.before[1], rising=True, before_s=rest_s, after_s=busy_s))
         if self.after is not None:
-            rest_s = self.after[1] - self.after[0]
-            found.append(Edge(time_s=self.after[0], rising=False, before_s=busy_s, after_s=rest_s))
+            found.append(
+                Edge(time_s=self.end_s, rising=False, before_s=busy_s, after_s=max(0.0, self.after[1] - self.end_s))
+            )
         return tuple(found)
 
 
