@@ -109,16 +109,24 @@ def _phases(memory: dict[str, int] | None) -> str:
 
 
 def _energy(document: dict[str, Any]) -> str:
-    found = document["energy_j_per_run"]
-    if found is None:
+    """Return the preferred estimate; others, which are never added to it, are only named."""
+    if not document["energy"]:
         return f"{DASH} ({document['energy_unavailable']})"
-    net = DASH if found["net"] is None else f"{found['net'] * 1e3:.4g} mJ"
-    return f"{found['gross'] * 1e3:.4g} mJ per run, net of idle {net}"
+    first, *others = document["energy"]
+    errors = first["uncertainty_j"]
+    gross = f"{_joules(first['gross_j'])} ± {_joules(errors['gross'])} gross per run"
+    if first["net_j"] is None:
+        figure = f"{gross}, no net figure: {first['net_unavailable']}"
+    else:
+        net = f"{_joules(first['net_j'])} ± {_joules(errors['net'])}"
+        figure = f"{net} net of {first['idle_power_w']:.3g} W idle, {gross}"
+    figure += f"; {first['meter']}" + (f" ({first['note']})" if first["note"] else "")
+    return figure + (f"; also seen by {', '.join(other['meter'] for other in others)}" if others else "")
 
 
 def _verdict(verdict: dict[str, Any]) -> str:
     value, unit = verdict["value"], verdict["unit"]
-    figure = "" if value is None else f" ({value:.3g} {unit or ''})"
+    figure = "" if value is None else f" ({_number(value)}{f' {unit}' if unit else ''})"
     return f"{verdict['code']}{figure}{': ' + verdict['hint'] if verdict['hint'] else ''}"
 
 
@@ -135,9 +143,10 @@ def _cold_starts(starts: dict[str, Any], columns: int) -> list[str]:
 
 def _soak(document: dict[str, Any], columns: int) -> list[str]:
     soak = document["soak"]
+    decimals = 0 if soak["asked_s"] >= 60 else 1
     rows = [
         (
-            f"{window['end_s']:.0f} s",
+            f"{window['end_s']:.{decimals}f} s",
             _time(window["p50_ns"]),
             _time(window["p90_ns"]),
             DASH if window["clock_hz"] is None else f"{window['clock_hz'] / 1e9:.2f} GHz",
@@ -179,6 +188,17 @@ def _time(value_ns: float | None) -> str:
         return DASH
     unit, scale = next((row for row in (("s", 1e9), ("ms", 1e6), ("us", 1e3)) if value_ns >= row[1]), ("ns", 1.0))
     return f"{value_ns / scale:#.3g}".rstrip(".") + f" {unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _joules(energy_j: float | None) -> str:
+    if energy_j is None:
+        return DASH
+    unit, scale = next((row for row in (("J", 1.0), ("mJ", 1e-3)) if abs(energy_j) >= row[1]), ("uJ", 1e-6))
+    return f"{_number(energy_j / scale)} {unit}"
 
 
 def _bytes(size: float) -> str:

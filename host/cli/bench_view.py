@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from device_agent.contract.soak import throttle_words
 from host.cli import render
+from host.cli.layers_view import print_layers
 
 _STATISTICS = ("p50", "p90", "p99", "min", "mean")
-MOST_LAYERS = 30
-#: Columns from which a table has room for long bars.
-WIDE = 100
 
 
 def print_bench(document: dict[str, Any]) -> None:
@@ -86,7 +84,7 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     if document["peak_rss_bytes"] is not None:
         memory += f" above the runtime's own, {render.bytes_text(document['peak_rss_bytes'])} in all"
     rows = [
-        ("verdict", ", ".join(verdict["code"] for verdict in document["verdict"]) or render.DASH),
+        ("verdict", ", ".join(dict.fromkeys(verdict["code"] for verdict in document["verdict"])) or render.DASH),
         ("peak memory", memory),
         ("memory by phase", _phases(document["memory"])),
         ("energy per run", _energy(document)),
@@ -194,37 +192,3 @@ def _recorded(document: dict[str, Any]) -> str:
     return (
         f"{made} runs were made; {document['runs']} of them, in turns at even distances, were recorded and are shown."
     )
-
-
-def print_layers(console: Console, document: dict[str, Any], title: str | None = None) -> None:
-    """Print the layers of a document of `bench`, or of an artifact in one, if they were asked for."""
-    if document.get("layers"):
-        console.print(_layers(document["layers"], title, bar=20 if console.width >= WIDE else 8))
-        console.print(
-            Text("From profiled runs, which cost time of their own: compare shares; latency is above.", style="dim")
-        )
-    elif "layers" in document:
-        why = document["layers_unavailable"] or "the runtime gives none"
-        console.print(Text(f"No times of single layers{f' of {title}' if title else ''}: {why}.", style="dim"))
-
-
-def _layers(layers: list[dict[str, Any]], title: str | None, *, bar: int) -> Table:
-    table = render.table("layer", "kind", "median", "share", "", right=("median", "share"), title=title)
-    shown = sorted(layers, key=lambda layer: -layer["share"])
-    largest = shown[0]["share"] or 1.0
-    for layer in shown[:MOST_LAYERS]:
-        name = Text(layer["name"], overflow="ellipsis", no_wrap=True)
-        render.add_row(
-            table,
-            name,
-            layer["op_type"],
-            render.latency_text(layer["median_ns"]),
-            render.percent_text(layer["share"]),
-            "█" * round(bar * layer["share"] / largest),
-        )
-    if len(shown) > MOST_LAYERS:
-        rest = shown[MOST_LAYERS:]
-        median = render.latency_text(sum(layer["median_ns"] for layer in rest))
-        share = render.percent_text(sum(layer["share"] for layer in rest))
-        render.add_row(table, f"{len(rest)} others", "", median, share, "")
-    return table

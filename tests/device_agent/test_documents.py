@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,9 @@ from made_up import CONTENDED, DEVICE, MS, artifact_of, measured, with_first
 from device_agent import terminal
 from device_agent.bench_report import bench_lines, compare_lines, decision_text
 from device_agent.contract.compare_document import compare_document
+from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.document import bench_document
-from device_agent.contract.measurement import ColdStart, Measurement, MemoryPhases, NodeTime
+from device_agent.contract.measurement import ColdStart, Measurement, MemoryPhases, NodeTime, Reading
 from device_agent.contract.settings import CpuGroup, GraphOptimization, Settings
 
 
@@ -88,8 +90,28 @@ def test_more_threads_than_cores_are_noted(threads: int, cpus: tuple[int, ...] |
     assert says is None or says in notes[0]
 
 
+def test_energy_is_given_with_its_uncertainty_and_its_meter() -> None:
+    power = Channel(name="in", quantity=Quantity.POWER, site="board", source="made up", meter="ina219")
+    device = replace(DEVICE, channels=(power,))
+    measurement = measured(1.0, blocks=200)
+    end = measurement.result.windows[0].end_ns
+    readings = tuple(
+        Reading(channel="in", time_ns=time, value=5.0 + time % 3 / 100) for time in range(0, end, end // 200)
+    )
+    document = bench_document(
+        replace(measurement, readings=readings),
+        artifact=artifact_of(0),
+        device_name="desk",
+        device=device,
+        measurement_id=None,
+    )
+    validate(document, "bench")
+    text = " ".join("\n".join(bench_lines(document)).split())
+    assert re.search(r"energy \d+(\.\d+)? mJ ± \S+ \w+ gross per run, no net figure: .*; ina219", text)
+
+
 def test_a_soak_is_a_table_over_time() -> None:
-    document = bench(with_first(measured(1.0, blocks=200, soak_s=20.0), unrecorded_runs=77))
+    document = bench(with_first(measured(1.0, blocks=400, soak_s=20.0), unrecorded_runs=77))
     soak = document["soak"]
     assert soak["unrecorded_runs"] == 77
     assert sum(window["runs"] for window in soak["windows"]) == document["runs"]

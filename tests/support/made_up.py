@@ -65,14 +65,14 @@ def result_of(place: int, **more: Any) -> ArtifactResult:
 
 
 def measured(*ratios: float, blocks: int = 40, **request: Any) -> Measurement:
-    """Balanced turns of as many artifacts as ratios; each takes its ratio of 10 ms, with a spread of 0.2 %."""
+    """Balanced turns of as many artifacts as ratios; each takes its ratio of 5 ms, with a spread of 0.2 %."""
     rng = random.Random(1)
     runs = []
     clock = turn = 0
     for _ in range(blocks):
         for place in [*range(len(ratios)), *reversed(range(len(ratios)))]:
             for number in range(5):
-                latency = round(10 * MS * ratios[place] * rng.gauss(1, 0.002))
+                latency = round(5 * MS * ratios[place] * rng.gauss(1, 0.002))
                 kind = RunKind.SETTLING if number == 0 and len(ratios) > 1 else RunKind.TIMED
                 runs.append(
                     Run(artifact=place, kind=kind, turn=turn, start_ns=clock, latency_ns=latency, disturbed=False)
