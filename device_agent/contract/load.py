@@ -28,7 +28,8 @@ class LoadRequest:
     With neither `rate_per_s` nor `bound_ns` it is one trial of a closed loop. With `rate_per_s` (mean arrivals per second) it is
     one trial of an open loop. With `bound_ns` alone it searches for the highest rate at which the percentile `percent` of the
     latency stays at or under the bound, by trials of open loops; with both, the one trial is judged by the bound. A trial lasts
-    `duration_s` and until `min_requests` are done. `seed` fixes arrivals and inputs.
+    `duration_s` and until `min_requests` are done; one that cannot be judged by then, and has no more late requests than it may
+    have, goes on to twice and then four times that. `seed` fixes arrivals and inputs.
     """
 
     artifact: str
@@ -156,9 +157,10 @@ def longest_s(request: LoadRequest) -> float:
         return request.deadline_s
     starting = _LOAD_S * (1 + request.streams / 8) + 2 * request.warmup_s
     # As many requests as were asked for may take longer than the duration; of what arrived a part is still in the queue then.
-    trial = 2 * request.duration_s + 60.0
+    parts = 1 if request.bound_ns is None else 4
+    trial = parts * (2 * request.duration_s + 60.0)
     if request.rate_per_s is not None:
-        return starting + 2 * max(trial, 2 * request.min_requests / request.rate_per_s)
+        return starting + 2 * max(trial, parts * 2 * request.min_requests / request.rate_per_s)
     if request.bound_ns is None:
         return starting + trial + _SEARCH_S
     return starting + _MOST_TRIALS * trial + _SEARCH_S

@@ -8,8 +8,8 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_agent.contract.bound import within_bound
-from device_agent.contract.load import LoadRequest, LoadResult, LoadTrial
+from device_agent.contract.bound import LOOKS, may_still_keep, within_bound
+from device_agent.contract.load import MAX_REQUESTS, LoadRequest, LoadResult, LoadTrial
 from device_agent.contract.measurement import Phase, Progress
 from device_agent.contract.plain_json import to_json
 from device_agent.contract.served import ServedLog
@@ -175,27 +175,42 @@ class Loading:
     def _open(self, rate_per_s: float) -> bool | None:
         """Do a trial of an open loop and return its judgement."""
         request = self._request
-        number = len(self._trials)
-        arrivals = poisson_arrivals(
-            rate_per_s,
-            duration_s=request.duration_s,
-            min_requests=request.min_requests,
-            seed=request.seed,
-            trial=number,
-        )
-        self._start(arrivals[-1] / 1e9)
-        hopeless_s = request.duration_s if request.bound_ns is None else _HOPELESS_BOUNDS * request.bound_ns / 1e9
-        first = len(self._streams.log)
-        start_ns, unserved = self._streams.open_loop(number, arrivals, give_up_ns=max(hopeless_s, _HOPELESS_S) * 1e9)
-        within = None
-        if request.bound_ns is not None:
-            # Judged in the order of arrival: a burst of late requests is one in that order.
-            log = self._streams.log
-            by_arrival = sorted(range(first, len(log)), key=log.arrivals.__getitem__)
-            latencies = [log.ends[place] - log.arrivals[place] for place in by_arrival]
-            within = False if unserved else within_bound(latencies, request.bound_ns, request.percent)
+        bound_ns = request.bound_ns
+        hopeless_s = request.duration_s if bound_ns is None else _HOPELESS_BOUNDS * bound_ns / 1e9
+        number, first = len(self._trials), len(self._streams.log)
+        start_ns, unserved = 0, 0
+        within: bool | None = None
+        for part, times in enumerate(LOOKS if bound_ns is not None else LOOKS[:1]):
+            arrivals = poisson_arrivals(
+                rate_per_s,
+                duration_s=times * request.duration_s,
+                min_requests=times * request.min_requests,
+                seed=request.seed,
+                part=(number, part),
+            )
+            self._start(arrivals[-1] / 1e9)
+            begin_ns, unserved = self._streams.open_loop(
+                number, arrivals, give_up_ns=max(hopeless_s, _HOPELESS_S) * 1e9
+            )
+            start_ns = start_ns or begin_ns
+            if bound_ns is None:
+                break
+            if unserved:
+                within = False
+                break
+            latencies = self._latencies(first)
+            within = within_bound(latencies, bound_ns, request.percent)
+            open_still = within is None and may_still_keep(latencies, bound_ns, request.percent)
+            if not open_still or len(latencies) >= MAX_REQUESTS:
+                break
         self._finish(first, start_ns, rate_per_s=rate_per_s, unserved=unserved, within=within)
         return within
+
+    def _latencies(self, first: int) -> list[int]:
+        """Return the latencies of a trial in the order of arrival, in which late ones come in bursts."""
+        log = self._streams.log
+        by_arrival = sorted(range(first, len(log)), key=log.arrivals.__getitem__)
+        return [log.ends[place] - log.arrivals[place] for place in by_arrival]
 
     def _start(self, wanted_s: float) -> None:
         self._phase = Phase.TIMING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TypeVar
 
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -10,6 +11,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from device_agent.contract.measurement import MeasureEvent, Phase
 from device_agent.contract.measurement import Progress as JobProgress
 from host.cli import render
+
+_P = TypeVar("_P", bound="BenchProgress")
 
 WORDS = {
     Phase.STARTING: "starting a worker",
@@ -38,7 +41,7 @@ class BenchProgress:
         )
         self._task = self._progress.add_task("", total=None, detail="")
 
-    def __enter__(self) -> BenchProgress:
+    def __enter__(self: _P) -> _P:
         self._progress.start()
         return self
 
@@ -61,7 +64,8 @@ class BenchProgress:
     def on_event(self, event: MeasureEvent) -> None:
         """Show where the job is."""
         if isinstance(event, JobProgress):
-            detail = f"{event.runs} runs" if event.runs else ""
-            self._progress.update(
-                self._task, description=WORDS[event.phase], completed=event.fraction, total=1.0, detail=detail
-            )
+            self.show(WORDS[event.phase], event.fraction, f"{event.runs} runs" if event.runs else "")
+
+    def show(self, what: str, fraction: float, detail: str) -> None:
+        """Show a step whose share that is done is known."""
+        self._progress.update(self._task, description=what, completed=fraction, total=1.0, detail=detail)

@@ -13,9 +13,11 @@ import grpc
 
 from device_agent import codec
 from device_agent.contract.artifact import Artifact
+from device_agent.contract.deadlines import longest_measurement_s
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo
 from device_agent.contract.errors import AgentInternalError
 from device_agent.contract.lease import Lease
+from device_agent.contract.load import LoadEvent, LoadMeasurement, LoadRequest, LoadResult, ServedBatch, longest_s
 from device_agent.contract.measurement import (
     MeasureEvent,
     Measurement,
@@ -25,6 +27,7 @@ from device_agent.contract.measurement import (
     Run,
     RunBatch,
 )
+from device_agent.contract.served import ServedLog
 from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.contract.transfer import HeldBytes, InferHeader, UploadHeader
 from device_agent.wire.v1 import agent_pb2 as pb
@@ -36,12 +39,6 @@ from host.fleet.upload import PushReport, Retry
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-#: A fresh process that imports a runtime from an SD card and loads a large model on a small board.
-LONGEST_COLD_START_S = 120.0
-#: More than a device rests by itself.
-LONGEST_IDLE_S = 60.0
 
 
 class AgentClient:
@@ -129,6 +126,26 @@ class AgentClient:
             raise AgentInternalError(f"the agent at {self.address} ended a measurement without a result; see its log")
         return Measurement(request=request, result=result, runs=tuple(runs), readings=tuple(readings))
 
+    def load(self, request: LoadRequest, *, on_event: Callable[[LoadEvent], None] | None = None) -> LoadMeasurement:
+        """Put load on a model until the job ends. `on_event` sees every event; its error, or Ctrl-C, cancels the job."""
+        served = ServedLog()
+        readings: list[Reading] = []
+        result: LoadResult | None = None
+        message = codec.load_request_to_pb(request, lease_token=self._token)
+        for response in self._stream(self._stub.Load, message, longest_s(request) + 30, "Load"):
+            event = codec.load_event_from_pb(response)
+            if isinstance(event, ServedBatch):
+                served.extend(event.requests)
+            elif isinstance(event, ReadingBatch):
+                readings.extend(event.readings)
+            elif isinstance(event, LoadResult):
+                result = event
+            if on_event is not None:
+                on_event(event)
+        if result is None:
+            raise AgentInternalError(f"the agent at {self.address} ended a load job without a result; see its log")
+        return LoadMeasurement(request=request, result=result, served=served, readings=tuple(readings))
+
     def infer(
         self,
         sha256: str,
@@ -210,17 +227,6 @@ class AgentClient:
 
 
 def measure_deadline_s(request: MeasureRequest) -> float:
-    """Return the deadline of the whole call in seconds: the job's own and a margin, so that the agent's
-    message comes first.
-
-    Without a deadline of the job: every artifact's longest time, doubled for profiled twins, with room for slow starts, the
-    cold ones among them, and for the rests.
-    """
-    if request.deadline_s is not None:
-        return request.deadline_s + 30
-    stopping = request.stopping
-    timed = stopping.max_time_s if request.soak_s is None else request.soak_s
-    per_artifact = stopping.warmup_time_s + timed + 60
-    apart = LONGEST_COLD_START_S * request.cold_starts * len(request.artifacts)
-    resting = 2 * (LONGEST_IDLE_S if request.idle_s is None else request.idle_s)
-    return 120 + 2 * len(request.artifacts) * per_artifact * (2 if request.profile_nodes else 1) + apart + resting
+    """Return the deadline of the whole call in seconds: the bound that the agent keeps, and a margin, so that the agent's
+    message comes first."""
+    return longest_measurement_s(request) + 30

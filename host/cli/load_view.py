@@ -1,0 +1,91 @@
+"""What `host load` shows: a moving line while it works, trial by trial at the end, and the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from device_agent.contract.load import LoadEvent
+from device_agent.contract.measurement import Phase
+from device_agent.contract.measurement import Progress as JobProgress
+from device_agent.load_words import answer
+from host.cli import render
+from host.cli.bench_progress import BenchProgress
+from host.cli.bench_view import heading, remarks
+
+_FIGURES = ("asked/s", "served/s", "p50", "p90", "p99", "max", "requests")
+
+
+class LoadProgress(BenchProgress):
+    """The same line as of `host bench`, with requests."""
+
+    def on_load(self, event: LoadEvent) -> None:
+        """Show where the job is."""
+        if isinstance(event, JobProgress) and event.phase is Phase.TIMING:
+            self.show("putting load on it", event.fraction, f"{event.runs} requests")
+        elif isinstance(event, JobProgress):
+            self.on_event(event)
+
+
+def print_load(document: dict[str, Any]) -> None:
+    """Print the document of `host load` for people."""
+    artifact = document["artifact"]
+    console = render.console()
+    title = Text.assemble(
+        (artifact["name"], "bold"),
+        f" ({render.bytes_text(artifact['size_bytes'])}) on ",
+        (document["device"]["name"], "bold"),
+    )
+    console.print(Group(title, *heading(document, document["runtime"]["provider"])))
+    console.print(_trials(document))
+    first, *others = answer(document, rate_text=render.number_text, time_text=render.latency_text)
+    console.print(Text(first, style="bold"))
+    for line in others:
+        console.print(Text(line))
+    console.print(render.facts(_facts(document)))
+    console.print(remarks([("", verdict) for verdict in document["verdict"]], document["notes"]))
+
+
+def _trials(document: dict[str, Any]) -> Any:
+    bound = document["bound"]
+    named = (50, 90, 99)
+    figures = list(_FIGURES)
+    odd = bound is not None and bound["percent"] not in named
+    if odd:
+        figures.insert(5, f"p{bound['percent']:g}")
+    judged = () if bound is None else (f"over {render.latency_text(bound['latency_ns'])}", "within")
+    table = render.table("trial", *figures, *judged, right=(*figures, *judged[:1]))
+    for number, trial in enumerate(document["trials"], start=1):
+        latency = trial["latency_ns"]
+        keys = ["p50", "p90", "p99", *(["at_percent"] if odd else []), "max"]
+        times = [render.latency_text(latency[key], like_ns=latency["p50"]) if latency else render.DASH for key in keys]
+        requests = f"{trial['requests']}" + (f" + {trial['unserved']} given up" if trial["unserved"] else "")
+        asked = "closed loop" if trial["rate_per_s"] is None else render.number_text(trial["rate_per_s"])
+        row = [str(number), asked, render.number_text(trial["served_per_s"]), *times, requests]
+        if bound is not None:
+            row.append(render.percent_text(trial["over_bound"], 2))
+            row.append(_WITHIN[trial["within_bound"]] if trial["rate_per_s"] is not None else render.DASH)
+        render.add_row(table, *row)
+    return table
+
+
+_WITHIN = {True: "yes", False: "no", None: "undecided"}
+
+
+def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("verdict", ", ".join(verdict["code"] for verdict in document["verdict"]))]
+    late = document["dispatch_late_ns"]
+    if late is not None:
+        rows.append(
+            (
+                "begun late",
+                f"{render.latency_text(late['p50'])} (p99 {render.latency_text(late['p99'])}) where a stream was idle; it counts"
+                " as latency",
+            )
+        )
+    rows.append(("time to load", render.latency_text(document["load_ns"])))
+    if document["load_id"] is not None:
+        rows.append(("kept as", f"load {document['load_id']}"))
+    return rows
