@@ -35,7 +35,8 @@ from device_agent.jobs import measure, measure_limits
 from device_agent.profiles import Profile
 from device_agent.report import describe
 from device_agent.runtime_choice import choose_runtime
-from device_agent.sensors import discover
+from device_agent.sensors import Sensor, survey
+from device_agent.sensors.external_meter import with_meter
 from device_agent.worker.launch import ArtifactFile
 
 #: The name of this device in documents; a host has names of its own.
@@ -43,13 +44,23 @@ LOCAL = "local"
 
 
 def bench(
-    models: Sequence[Path], options: BenchOptions, *, store: Path, profile: Profile | None, as_json: bool
+    models: Sequence[Path],
+    options: BenchOptions,
+    *,
+    store: Path,
+    profile: Profile | None,
+    as_json: bool,
+    meter: str | None = None,
 ) -> None:
-    """Measure model files and print the figures of `host bench`. Errors are those of a job, in the words of the options."""
+    """Measure model files and print the figures of `host bench`. Errors are those of a job, in the words of the options.
+
+    `meter` says where an external power meter is (`sensors.external_meter`).
+    """
     for path in models:
         _check_file(path)
     format_ = one_format([path.name for path in models])
-    device = asyncio.run(describe(store, profile))
+    sensors = with_meter(survey(expected=None if profile is None else profile.sensors), meter)
+    device = asyncio.run(describe(store, profile, sensors))
     runtime = choose_runtime(device, format_, options.runtime, device=LOCAL)
     files = [ArtifactFile(path=path, artifact=artifact_at(path, _name(path, models))) for path in models]
     inputs = options.inputs_file
@@ -60,7 +71,7 @@ def bench(
         inputs_sha256=None if data is None else data.artifact.sha256,
     )
     with in_option_words():
-        measurement = asyncio.run(_measured(request, files, data, profile))
+        measurement = asyncio.run(_measured(request, files, data, profile, sensors.sensors))
     if len(files) == 1:
         document = bench_document(
             measurement, artifact=files[0].artifact, device_name=LOCAL, device=device, measurement_id=None
@@ -105,14 +116,18 @@ def _name(path: Path, models: Sequence[Path]) -> str:
 
 
 async def _measured(
-    request: MeasureRequest, files: Sequence[ArtifactFile], data: ArtifactFile | None, profile: Profile | None
+    request: MeasureRequest,
+    files: Sequence[ArtifactFile],
+    data: ArtifactFile | None,
+    profile: Profile | None,
+    sensors: Sequence[Sensor],
 ) -> Measurement:
     """Measure as the agent does; progress goes to stderr if that is a terminal."""
     runs: list[Run] = []
     readings: list[Reading] = []
     result: MeasureResult | None = None
     complete = replace(request, settings=complete_settings(request.settings, describe_board(), profile))
-    job = measure(complete, files, limits=measure_limits(complete), sensors=discover(), profile=profile, data=data)
+    job = measure(complete, files, limits=measure_limits(complete), sensors=sensors, profile=profile, data=data)
     async with aclosing(job) as events:
         async for event in events:
             if isinstance(event, RunBatch):

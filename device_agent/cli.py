@@ -85,6 +85,10 @@ def _serve(options: argparse.Namespace) -> int:
         clear_stale_folders()
         profile = _profile(options.profile)
         found = survey(expected=None if profile is None else profile.sensors)
+        if options.meter is not None:
+            from device_agent.sensors.external_meter import with_meter
+
+            found = with_meter(found, options.meter)
         agent = Agent(
             store,
             describe_board=describe_board,
@@ -128,7 +132,8 @@ def _bench(options: argparse.Namespace) -> int:
     from device_agent.bench_request import BenchOptions
 
     asked = BenchOptions.of(vars(options), len(options.models))
-    bench(options.models, asked, store=options.store, profile=_profile(options.profile), as_json=options.json)
+    profile = _profile(options.profile)
+    bench(options.models, asked, store=options.store, profile=profile, meter=options.meter, as_json=options.json)
     return DONE
 
 
@@ -157,6 +162,7 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
         help="room for artifacts, such as 500M or 2Gi; default: 2 GiB, or half of the free disk where that is less",
     )
     serve.add_argument("--insecure", action="store_true", help="allow an address that others can reach, without TLS")
+    _add_meter_option(serve)
     _add_device_options(serve)
 
     info = commands.add_parser("info", help="say what this device is")
@@ -180,6 +186,7 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
     if with_bench:
         _add_bench_options(bench)
     bench.add_argument("--json", action="store_true", help="as JSON on stdout")
+    _add_meter_option(bench)
     _add_device_options(bench)
     return parser
 
@@ -220,6 +227,14 @@ def _reads(read: Callable[[str], object]) -> Callable[[str], object]:
 def _add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=default_store(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--profile", metavar="NAME", help="device profile, where the board is not recognised")
+
+
+def _add_meter_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--meter",
+        metavar="SPEC",
+        help="external power meter: serial:PORT@BAUD, tcp:ADDRESS:PORT or file:PATH (docs/external-meters.md)",
+    )
 
 
 def default_store() -> Path:

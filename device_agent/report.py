@@ -13,16 +13,17 @@ from device_agent.contract.device import DeviceInfo
 from device_agent.contract.document import SCHEMA
 from device_agent.durable import make_folder
 from device_agent.profiles import Profile
-from device_agent.sensors import survey
+from device_agent.sensors import Survey, survey
 from device_agent.store import device_id
 from device_agent.terminal import DASH, facts, width
 from device_agent.worker.launch import probe_runtimes
 
 
-async def describe(store: Path, profile: Profile | None) -> DeviceInfo:
-    """Return what Describe would say of this device. OSError if the store's folder cannot be made."""
+async def describe(store: Path, profile: Profile | None, sensors: Survey | None = None) -> DeviceInfo:
+    """Return what Describe would say of this device with these sensors. OSError if the store's folder cannot be made."""
     make_folder(store)
-    sensors = survey(expected=None if profile is None else profile.sensors)
+    if sensors is None:
+        sensors = survey(expected=None if profile is None else profile.sensors)
     return device_info(
         device_id(store),
         describe_board(),

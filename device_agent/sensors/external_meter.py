@@ -14,6 +14,7 @@ from device_agent.contract.measurement import Reading
 from device_agent.sensors.base import Sensor
 from device_agent.sensors.meter_clock import MeterClock
 from device_agent.sensors.meter_sources import Source, parse_source
+from device_agent.sensors.survey import Survey
 
 CHANNEL = f"{EXTERNAL}.power"
 #: Samples closer than this are averaged into one reading: 100 a second tell as much, and a day of them can be kept.
@@ -34,6 +35,14 @@ _log = logging.getLogger(__name__)
 def external_meter(spec: str) -> ExternalMeter:
     """Return the meter at `serial:PATH[@BAUD]`, `tcp:HOST:PORT` or `file:PATH`. InvalidRequest for anything else."""
     return ExternalMeter(parse_source(spec))
+
+
+def with_meter(found: Survey, spec: str | None) -> Survey:
+    """Return what was found with an external meter added, None for none. InvalidRequest for a spec that is none."""
+    if spec is None:
+        return found
+    missing = tuple(one for one in found.missing if one.kind != "power")
+    return Survey(sensors=(*found.sensors, external_meter(spec)), missing=missing)
 
 
 def parse_line(line: bytes) -> tuple[int, float] | None:
