@@ -126,12 +126,23 @@ def soak_document(measurement: Measurement, device: DeviceInfo) -> dict[str, Any
 
 
 def layers_document(measurement: Measurement, artifact: int) -> dict[str, Any]:
-    """Return the node times of one artifact and, where it has none, why. Empty if they were not asked for."""
+    """Return the node times of one artifact and, where it has none, why. Empty if they were not asked for.
+
+    `layers_total` holds their sum against the median of the plain runs: how far they explain it. `layer`, the module of the
+    network that a node belongs to, is left for the host to fill in: it has the file at hand.
+    """
     if not measurement.request.profile_nodes:
         return {}
     found = measurement.result.artifacts[artifact]
-    layers = None if found.nodes is None else [to_json(node) for node in found.nodes]
-    return {"layers": layers, "layers_unavailable": found.nodes_unavailable if layers is None else None}
+    if found.nodes is None:
+        return {"layers": None, "layers_total": None, "layers_unavailable": found.nodes_unavailable}
+    latencies = measurement.latencies_ns(artifact)
+    total = sum(node.median_ns for node in found.nodes)
+    return {
+        "layers": [{"layer": None, **to_json(node)} for node in found.nodes],
+        "layers_total": {"sum_ns": total, "ratio": total / percentile(latencies, 50) if latencies else None},
+        "layers_unavailable": None,
+    }
 
 
 def device_document(device: DeviceInfo, name: str) -> dict[str, Any]:

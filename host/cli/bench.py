@@ -33,6 +33,7 @@ def command(models: tuple[str, ...], device: str, as_json: bool, no_store: bool,
     from host.cli.model_files import model_files
     from host.fleet.benchmark import measure_files
     from host.fleet.devices import open_device
+    from host.layers import module_finder, name_layers
 
     options = BenchOptions.of(values, len(models))
     with tempfile.TemporaryDirectory(prefix="boardfit-") as folder, BenchProgress() as progress:
@@ -43,6 +44,7 @@ def command(models: tuple[str, ...], device: str, as_json: bool, no_store: bool,
             artifacts, measurement = measure_files(
                 opened, files, options, on_push=progress.on_push, on_event=progress.on_event
             )
+        finders = [module_finder(file.path) for file in files] if options.layers else []
         number = None
         if not no_store:
             from host.results.store import ResultStore
@@ -72,6 +74,8 @@ def command(models: tuple[str, ...], device: str, as_json: bool, no_store: bool,
             difference=DIFFERENCE if options.difference is None else options.difference,
         )
         show = print_comparison
+    for part, find in zip(document.get("artifacts", [document]), finders, strict=False):
+        name_layers(part["layers"], find)
     if as_json:
         render.print_json(document)
     else:

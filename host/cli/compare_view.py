@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from host.cli import render
-from host.cli.bench_view import heading, print_layers, remarks
+from host.cli.bench_view import heading, remarks
+from host.cli.layers_view import print_layers
 
 
 def print_comparison(document: dict[str, Any]) -> None:
