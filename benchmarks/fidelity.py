@@ -1,131 +1,155 @@
-"""Whether the agent's latency is the latency: its p50 against that of a bare loop.
+"""Whether the agent's latency is the latency: its p50 against a bare loop's and against that of LiteRT's own benchmark.
 
-Compares: the p50 that a host gets from the agent with the p50 of benchmarks.bare_loop, which shares no code with it; and,
-    as the measure of this machine's noise, one bare loop with another (A/A).
-On: the same file, runtime, threads and numbers of warm-up and timed runs, on this machine; every figure is of a process of
-    its own (the agent starts a worker for each measurement).
-Fair because: processes take turns in a balanced order in which drift cancels, and what is judged is the median over rounds
-    of the logarithm of the ratio within a round, with its 95 % order-statistics interval. The goal is an interval inside
+Compares: the p50 that a host gets from the agent with that of benchmarks.bare_loop, which shares no code with it; for .tflite
+    files also with the median of `litert-benchmark` in the ai-edge-litert wheel, which runs the model by another API
+    (CompiledModel) and rounds to 0.01 ms; and, as the measure of this machine's noise, one bare loop with another (A/A).
+On: five networks that people use (benchmarks.real_models), one of them in both formats, on this machine; the same file, runtime
+    and numbers of threads (one), warm-up and timed runs for all; every figure is of a process of its own, the agent's too.
+Fair because: processes take turns in a balanced order in which drift cancels, and what is judged is the median over rounds of
+    the logarithm of the ratio within a round, with its 95 % order-statistics interval. The goal is an interval inside
     0.98 - 1.02. It stays open where the A/A interval is itself wider than that and the agent's overlaps it. All runs count
-    on both sides, disturbed ones too.
+    on both sides, disturbed ones too. Then, on a net of a few microseconds, what the agent adds to one run.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
 from benchmarks.agents import serving
+from benchmarks.contenders import Case, agent_p50, bare_p50, real_case, tool_p50, why_no_tool
 from benchmarks.nets import write_convolutions, write_tflite_convolutions
 from benchmarks.processes import Others
+from benchmarks.real_models import (
+    BASIC_PITCH_ONNX,
+    BASIC_PITCH_TFLITE,
+    FACE_LANDMARKS,
+    HAND_LANDMARKS,
+    TEXT_DIRECTION,
+    TEXT_RECOGNITION,
+)
 from benchmarks.table import Benchmark, CannotMeasure, Goal, Row, interval_of, progress
-from device_agent.contract.settings import MeasureRequest, Settings, Stopping
 from device_agent.worker.order import williams_rows
 from host.fleet.client import AgentClient
 
 GOAL = Goal(low=0.98, high=1.02)
-_AGENT, _BARE, _BARE_AGAIN = range(3)
+_REAL = (BASIC_PITCH_ONNX, BASIC_PITCH_TFLITE, TEXT_DIRECTION, TEXT_RECOGNITION, FACE_LANDMARKS, HAND_LANDMARKS)
+_AGENT, _BARE, _BARE_AGAIN, _TOOL = range(4)
+_TIME_S = 0.8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A model and how often to run it; `time_s` is about the time of a process's timed runs."""
+def cases(folder: Path, *, quick: bool) -> tuple[list[Case], list[Row]]:
+    """Return what to compare on, and a row that says so if the real models cannot be had.
 
-    title: str
-    runtime: str
-    path: Path
-    warmup: int
-    runs: int
+    Made nets take their place then. A quick look downloads the smallest package only, and makes a net for litert-benchmark.
+    """
+    made = made_cases(folder, quick=quick)
+    try:
+        if quick:
+            real = [real_case(one, folder, time_s=0.1, fewest=5) for one in (BASIC_PITCH_ONNX, BASIC_PITCH_TFLITE)]
+            return [*real, made[-1]], []
+        return [real_case(one, folder, time_s=_TIME_S) for one in _REAL], []
+    except CannotMeasure as error:
+        reason = f"{error}; compared on made nets instead"
+        return made, [Row(metric="real models", value=None, unit="ratio", goal=str(GOAL), reason=reason)]
 
 
-def cases(folder: Path, *, quick: bool) -> list[Case]:
-    """Return the models to compare on, written to `folder` where they are made."""
+def made_cases(folder: Path, *, quick: bool) -> list[Case]:
+    """Return chains of convolutions, written to `folder`: two for ONNX Runtime, one for LiteRT."""
     few = 10 if quick else 1
     return [
-        Case(title="onnxruntime, 0.3 ms net", runtime="onnxruntime",
-             path=write_convolutions(folder / "small.onnx", channels=16, size=32, layers=4),
-             warmup=300 // few, runs=2000 // few),
-        Case(title="onnxruntime, 3 ms net", runtime="onnxruntime",
-             path=write_convolutions(folder / "large.onnx", channels=40, size=56, layers=4),
-             warmup=50 // few, runs=300 // few),
-        Case(title="litert, 0.2 ms net", runtime="litert",
-             path=write_tflite_convolutions(folder / "small.tflite", channels=16, size=32, layers=4),
-             warmup=300 // few, runs=2000 // few),
+        Case(title="made 0.3 ms net, ONNX", runtime="onnxruntime", warmup=300 // few, runs=2000 // few,
+             path=write_convolutions(folder / "small.onnx", channels=16, size=32, layers=4)),
+        Case(title="made 3 ms net, ONNX", runtime="onnxruntime", warmup=50 // few, runs=300 // few,
+             path=write_convolutions(folder / "large.onnx", channels=40, size=56, layers=4)),
+        Case(title="made 1 ms net, TFLite", runtime="litert", warmup=100 // few, runs=800 // few,
+             path=write_tflite_convolutions(folder / "small.tflite", channels=24, size=48, layers=4)),
     ]  # fmt: skip
 
 
 def measure(quick: bool) -> list[Row]:
     """Compare on every model; a runtime that is not installed is left out, with a row that says so."""
-    rounds = 2 if quick else 24  # the balanced orders repeat after six rounds
     with (
         tempfile.TemporaryDirectory(prefix="boardfit-bench-") as name,
         serving(Path(name) / "store") as agent,
         AgentClient(agent.address, timeout_s=120) as client,
     ):
         missing = {one.name: one.unavailable for one in client.describe().runtimes if one.unavailable}
-        rows: list[Row] = []
-        for case in cases(Path(name), quick=quick):
+        chosen, rows = cases(Path(name), quick=quick)
+        for case in chosen:
             if case.runtime in missing:
                 reason = f"left out: {missing[case.runtime]}"
                 rows.append(Row(metric=case.title, value=None, unit="ratio", goal=str(GOAL), reason=reason))
                 continue
+            no_tool = why_no_tool(case)
             others = Others(agent.pid)
-            found = _compare(client, case, rounds)
+            # The balanced orders repeat after six rounds of three, and after four (or eight, mirrored) of four.
+            rounds = 2 if quick else 12 if no_tool else 16
+            found = _compare(client, case, rounds, tool=no_tool is None)
             rows += judge(case.title, found, others=others.doubt())
-        return rows + (_overhead(client, Path(name), rounds) if "onnxruntime" not in missing else [])
+            if case.runtime == "litert" and no_tool is not None:
+                metric = f"{case.title}: agent / litert-benchmark"
+                rows.append(Row(metric=metric, value=None, unit="ratio", reason=f"left out: {no_tool}"))
+        return rows + (_overhead(client, Path(name), 2 if quick else 8) if "onnxruntime" not in missing else [])
 
 
 def _overhead(client: AgentClient, folder: Path, rounds: int) -> list[Row]:
     """Return what the agent's loop adds to one run, on a net of a few microseconds, where nothing hides it."""
-    case = Case(title="onnxruntime, smallest net", runtime="onnxruntime", warmup=500, runs=5000,
+    case = Case(title="smallest net, ONNX", runtime="onnxruntime", warmup=500, runs=5000,
                 path=write_convolutions(folder / "smallest.onnx", channels=1, size=1, layers=0))  # fmt: skip
-    found = _compare(client, case, max(2, rounds // 3))
-    added, interval = interval_of([agent - bare for agent, bare, _ in found])
+    found = _compare(client, case, rounds, tool=False)
+    added, interval = interval_of([one[_AGENT] - one[_BARE] for one in found])
     return [
         Row(metric=f"{case.title}: p50, bare loop", value=median(one[_BARE] for one in found) / 1e3, unit="us"),
         Row(metric=f"{case.title}: agent - bare, per run", value=added, unit="ns", interval=interval),
     ]
 
 
-def _compare(client: AgentClient, case: Case, rounds: int) -> list[tuple[float, float, float]]:
-    """Return per round the p50 (ns) of the agent, a bare loop, and another bare loop."""
-    sha256 = client.push(case.path).artifact.sha256
-    rows = williams_rows(3)
+def _compare(client: AgentClient, case: Case, rounds: int, *, tool: bool) -> list[tuple[float, ...]]:
+    """Return per round the p50 (ns) of the agent, a bare loop, another bare loop, and with `tool` of litert-benchmark."""
+    rows = williams_rows(4 if tool else 3)
     balanced = list(chain.from_iterable((row, row[::-1]) for row in rows))
-    found: list[tuple[float, float, float]] = []
+    found: list[tuple[float, ...]] = []
     for number in range(rounds):
         progress(f"{case.title}: round {number + 1} of {rounds}")
-        times = [0.0, 0.0, 0.0]
+        times = [0.0] * len(rows)
         for who in balanced[number % len(balanced)]:
-            times[who] = _agent_p50(client, sha256, case) if who == _AGENT else _bare_p50(case)
-        found.append((times[_AGENT], times[_BARE], times[_BARE_AGAIN]))
+            if who == _AGENT:
+                times[who] = agent_p50(client, case)
+            else:
+                times[who] = tool_p50(case) if who == _TOOL else bare_p50(case)
+        found.append(tuple(times))
     return found
 
 
-def judge(title: str, found: list[tuple[float, float, float]], *, others: str | None) -> list[Row]:
-    """Return the rows of one model: times, the ratio with its verdict, and the noise.
+def judge(title: str, found: Sequence[tuple[float, ...]], *, others: str | None) -> list[Row]:
+    """Return the rows of one model: times, the ratios with their verdicts, and the noise.
 
-    `found` holds per round the p50 (ns) of the agent, a bare loop and another bare loop.
+    `found` holds per round the p50 (ns) of the agent, a bare loop, another bare loop, and that of litert-benchmark if it was run.
     """
-    middle, interval = interval_of([math.log(agent / bare) for agent, bare, _ in found])
-    noise_middle, noise = interval_of([math.log(again / bare) for _, bare, again in found])
-    ratio, band = math.exp(middle), _exponentials(interval)
-    noise_ratio, noise_band = math.exp(noise_middle), _exponentials(noise)
-    met, reason = _verdict(band, noise_band, others)
-    return [
-        Row(metric=f"{title}: p50, agent", value=median(one[_AGENT] for one in found) / 1e6, unit="ms"),
-        Row(metric=f"{title}: p50, bare loop", value=median(one[_BARE] for one in found) / 1e6, unit="ms"),
-        Row(metric=f"{title}: agent / bare, {len(found)} pairs", value=ratio, unit="ratio", interval=band, goal=str(GOAL),
-            met=met, reason=reason),
-        Row(metric=f"{title}: bare / bare (A/A)", value=noise_ratio, unit="ratio", interval=noise_band),
-    ]  # fmt: skip
+    noise_ratio, noise = _ratio(found, _BARE_AGAIN, _BARE)
+    rows = [Row(metric=f"{title}: p50, agent", value=median(one[_AGENT] for one in found) / 1e6, unit="ms")]
+    for place, name in ((_BARE, "bare loop"), (_TOOL, "litert-benchmark")):
+        if place < len(found[0]):
+            ratio, band = _ratio(found, _AGENT, place)
+            met, reason = _verdict(band, noise, others)
+            rows += [
+                Row(metric=f"{title}: p50, {name}", value=median(one[place] for one in found) / 1e6, unit="ms"),
+                Row(metric=f"{title}: agent / {name}, {len(found)} pairs", value=ratio, unit="ratio", interval=band,
+                    goal=str(GOAL), met=met, reason=reason),
+            ]  # fmt: skip
+    return [*rows, Row(metric=f"{title}: bare / bare (A/A)", value=noise_ratio, unit="ratio", interval=noise)]
+
+
+def _ratio(found: Sequence[tuple[float, ...]], above: int, below: int) -> tuple[float, tuple[float, float] | None]:
+    """Return the median over rounds of the ratio of two contenders, and its interval."""
+    middle, interval = interval_of([math.log(one[above] / one[below]) for one in found])
+    return math.exp(middle), None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
 
 
 def _verdict(
@@ -141,29 +165,6 @@ def _verdict(
     if overlap and others is not None:
         return None, others
     return False, None
-
-
-def _exponentials(interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    return None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
-
-
-def _agent_p50(client: AgentClient, sha256: str, case: Case) -> float:
-    stopping = Stopping(
-        warmup_runs=case.warmup, warmup_time_s=0, min_runs=case.runs, min_time_s=0, max_time_s=120, precision=None
-    )
-    request = MeasureRequest(artifacts=(sha256,), settings=Settings(runtime=case.runtime, threads=1), stopping=stopping)
-    # The agent finishes the turn in which the count is reached; the same number counts on both sides.
-    return median(islice(client.measure(request).latencies_ns(), case.runs))
-
-
-def _bare_p50(case: Case) -> float:
-    command = [sys.executable, "-m", "benchmarks.bare_loop", case.runtime, str(case.path)]
-    command += ["--threads", "1", "--warmup", str(case.warmup), "--runs", str(case.runs)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        raise CannotMeasure(f"the bare loop failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-    return float(done.stdout)
 
 
 BENCHMARK = Benchmark(name="fidelity", about=__doc__ or "", measure=measure)
