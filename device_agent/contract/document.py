@@ -8,7 +8,7 @@ from typing import Any
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.energy import energy_document
-from device_agent.contract.measurement import ColdStart, Measurement
+from device_agent.contract.measurement import ColdStart, Measurement, RunKind
 from device_agent.contract.plain_json import to_json
 from device_agent.contract.soak import soak_windows
 from device_agent.contract.statistics import TIME_SLICE_NS, enough_undisturbed, marks_are_void, median, percentile
@@ -91,8 +91,8 @@ def notes(measurement: Measurement, device: DeviceInfo) -> list[str]:
         )
     if marks_are_void(measurement.timed()):
         found.append(
-            f"a run takes longer than the scheduler's time slice ({TIME_SLICE_NS / 1e6:g} ms), so no run escapes a neighbour and the"
-            " marks of disturbed runs tell nothing; the CPU pressure does"
+            f"a run takes longer than the scheduler's time slice ({TIME_SLICE_NS / 1e6:g} ms), so no run escapes a neighbour and"
+            " the marks of disturbed runs tell nothing; the CPU pressure does"
         )
     return found
 
@@ -128,21 +128,29 @@ def soak_document(measurement: Measurement, device: DeviceInfo) -> dict[str, Any
 def layers_document(measurement: Measurement, artifact: int) -> dict[str, Any]:
     """Return the node times of one artifact and, where it has none, why. Empty if they were not asked for.
 
-    `layers_total` holds their sum against the median of the plain runs: how far they explain it. `layer`, the module of the
-    network that a node belongs to, is left for the host to fill in: it has the file at hand.
+    `layers_total` holds their sum against the median of the plain runs in the same turns: how far they explain it. `layer`, the
+    module of the network that a node belongs to, is left for the host to fill in: it has the file at hand.
     """
     if not measurement.request.profile_nodes:
         return {}
     found = measurement.result.artifacts[artifact]
     if found.nodes is None:
         return {"layers": None, "layers_total": None, "layers_unavailable": found.nodes_unavailable}
-    latencies = measurement.latencies_ns(artifact)
     total = sum(node.median_ns for node in found.nodes)
+    beside = _beside_profiled(measurement, artifact)
     return {
         "layers": [{"layer": None, **to_json(node)} for node in found.nodes],
-        "layers_total": {"sum_ns": total, "ratio": total / percentile(latencies, 50) if latencies else None},
+        "layers_total": {"sum_ns": total, "plain_ns": beside, "ratio": None if beside is None else total / beside},
         "layers_unavailable": None,
     }
+
+
+def _beside_profiled(measurement: Measurement, artifact: int) -> float | None:
+    """Return the median of the plain runs while the profiled twin took its turns: conditions change later."""
+    own = [run for run in measurement.runs if run.artifact == artifact]
+    end = max((run.start_ns for run in own if run.kind is RunKind.PROFILED), default=None)
+    plain = [run.latency_ns for run in own if run.kind is RunKind.TIMED and (end is None or run.start_ns <= end)]
+    return percentile(plain, 50) if plain else None
 
 
 def device_document(device: DeviceInfo, name: str) -> dict[str, Any]:

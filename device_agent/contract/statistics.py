@@ -173,17 +173,16 @@ def median_interval(
     """Return the median and its interval over medians of blocks as long as the autocorrelation asks.
 
     With `assume_independent` single values are blocks. That suits values which are independent by design, as ratios of balanced
-    blocks are; should neighbours still agree by more than two standard errors, the interval is widened by what that costs. Plain
-    latencies are not independent. Values that do not fill a block are in the median and not in the interval. ValueError for none.
+    blocks are; should neighbours agree all the same, the interval is widened by what that costs. Plain latencies are not
+    independent. Values that do not fill a block are in the median and not in the interval. ValueError for none.
     """
     if not values:
         raise ValueError("the median of no values is not defined")
     count = len(values)
     middle = float(median(values))
     if assume_independent:
-        length, kept = 1, _lag_correlation(values)
-        time = (1 + kept) / (1 - kept)
-        factor, fewest = math.sqrt(time), 1
+        length, fewest, time = 1, 1, _remaining_time(values)
+        factor = math.sqrt(time)
     else:
         time = autocorrelation_time(values)
         wanted = min(BLOCK_TIMES * time, max(SHORTEST_BLOCK_TIMES * time, count / WANTED_BLOCKS))
@@ -246,12 +245,18 @@ def _neighbours(time: float, length: int) -> float:
     return rho * fade * fade / (length * (1 - rho * rho) - 2 * rho * fade)
 
 
-def _lag_correlation(values: Sequence[float]) -> float:
-    """Return how far neighbours agree in which side of the median they are on, 0 within two standard errors and 0.9 at most."""
+def _remaining_time(values: Sequence[float]) -> float:
+    """Return the autocorrelation time of values that ought to be independent: 1 unless neighbours agree more than by chance.
+
+    That is one standard error, or two with under twelve values, which hold no better estimate.
+    """
     middle = median(values)
     sides = [1 if value > middle else -1 for value in values]
     agreement = sum(one * other for one, other in itertools.pairwise(sides)) / len(values)
-    return min(agreement, 0.9) if agreement > 2 / math.sqrt(len(values)) else 0.0
+    if agreement <= (1 if len(values) >= 12 else 2) / math.sqrt(len(values)):
+        return 1.0
+    kept = min(agreement, 0.9)
+    return max((1 + kept) / (1 - kept), autocorrelation_time(values))
 
 
 def enough_undisturbed(undisturbed: int, total: int) -> bool:
