@@ -123,7 +123,9 @@ def _info(options: argparse.Namespace) -> int:
 def _sensors(options: argparse.Namespace) -> int:
     from device_agent.sensors_report import sensors
 
-    sensors(root=options.root, profile=options.profile, record_to=options.record, as_json=options.json)
+    sensors(
+        root=options.root, profile=options.profile, record_to=options.record, as_json=options.json, meter=options.meter
+    )
     return DONE
 
 
@@ -174,6 +176,7 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
     sensors.add_argument("--record", type=Path, metavar="DIR", help="write a recording of the board to a new folder")
     sensors.add_argument("--profile", metavar="NAME", help="device profile, where the board is not recognised")
     sensors.add_argument("--json", action="store_true", help="as JSON on stdout")
+    _add_meter_option(sensors)
 
     bench = commands.add_parser(
         "bench",

@@ -34,6 +34,8 @@ class Sensor(ABC):
     interval_s: float
     #: Whether a read takes milliseconds, such as starting a process. It is then sampled in a thread of its own from the start.
     slow: bool = False
+    #: How long the first reading may be in coming, in seconds.
+    first_after_s: float = 0.0
 
     @property
     @abstractmethod

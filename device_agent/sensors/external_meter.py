@@ -73,6 +73,7 @@ class ExternalMeter(Sensor):
 
     kind = "external-meter"
     interval_s = 0.05
+    first_after_s = 3.0
 
     def __init__(self, source: Source) -> None:
         self._source = source
