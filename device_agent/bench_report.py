@@ -171,10 +171,20 @@ def _layers(document: dict[str, Any], columns: int, title: str | None = None) ->
     if document["layers"] is None:
         return facts([("layers", f"{DASH} ({document['layers_unavailable'] or 'the runtime gives none'})")], columns)
     rows = [
-        (layer["name"], layer["op_type"], _time(layer["median_ns"]), f"{layer['share']:.1%}")
+        (
+            " + ".join(layer["sources"]) or layer["name"],
+            layer["op_type"],
+            _time(layer["median_ns"]),
+            f"{layer['share']:.1%}",
+        )
         for layer in document["layers"]
     ]
-    return ["", *table((heading, "kind", "median", "share"), rows, columns)]
+    total = document["layers_total"]
+    share = DASH if total["ratio"] is None else f"{total['ratio']:.0%}"
+    words = (
+        f"They add up to {_time(total['sum_ns'])}, {share} of the plain runs beside them ({_time(total['plain_ns'])})."
+    )
+    return ["", *table((heading, "kind", "median", "share"), rows, columns), words]
 
 
 def _latency(found: dict[str, float] | None) -> str:

@@ -66,10 +66,11 @@ def print_layers(console: Console, document: dict[str, Any], title: str | None =
 
 def _total(document: dict[str, Any]) -> str:
     total, count = document["layers_total"], len(document["layers"])
-    share = render.percent_text(total["ratio"], 0)
+    plain = render.latency_text(total["plain_ns"])
     return (
-        f"{count} node{'s' * (count != 1)} of profiled runs add up to {render.latency_text(total['sum_ns'])}, {share} of the"
-        " median of the plain runs above. Profiling costs time of its own: compare the shares."
+        f"{count} node{'s' * (count != 1)} of profiled runs add up to {render.latency_text(total['sum_ns'])},"
+        f" {render.percent_text(total['ratio'], 0)} of the plain runs beside them ({plain})."
+        " Profiling costs time of its own: compare the shares."
     )
 
 
