@@ -19,16 +19,17 @@ from device_agent.contract.measurement import (
     Phase,
     Progress,
     ReadingBatch,
+    Run,
     RunBatch,
     RunKind,
 )
+from device_agent.contract.runs import RunColumns
 from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.verdicts import judge
 from device_agent.profiles import Profile
 from device_agent.readings import ReadingLog
 from device_agent.sampler import Sampler
 from device_agent.sensors import WORKER_RSS, Sensor, worker_rss
-from device_agent.worker.frames import pack_runs, unpack_runs
 from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_cold_start, run_measure
 from device_agent.worker.result import WorkerResult
 
@@ -111,8 +112,7 @@ async def measure(
     channels = channels_of(sensors)
     request = replace(request, idle_s=idle_s_of(request, channels))
     cold_starts: list[list[ColdStart]] = [[] for _ in files]
-    # Packed, a run takes 24 bytes instead of 150; a fast model makes a hundred thousand of them.
-    runs: list[bytes] = []
+    runs = RunColumns()
     readings = ReadingLog(channels)
     result: WorkerResult | None = None
     with Sampler(sensors) as sampler:
@@ -129,8 +129,7 @@ async def measure(
                     result = event
                     continue
                 if isinstance(event, RunBatch):
-                    # Verdicts are about timed runs; a long warm-up makes many others.
-                    runs.append(pack_runs(run for run in event.runs if run.kind is RunKind.TIMED))
+                    keep_timed(runs, event.runs)
                 yield event
                 fresh = sampler.drain()
                 if fresh:
@@ -167,16 +166,21 @@ def idle_s_of(request: MeasureRequest, channels: Sequence[Channel]) -> float:
     return IDLE_S if any(one.quantity in (Quantity.POWER, Quantity.ENERGY) for one in channels) else 0.0
 
 
+def keep_timed(kept: RunColumns, batch: Sequence[Run]) -> None:
+    """Keep a batch for the verdicts, which are about timed runs; a long warm-up makes many others."""
+    if isinstance(batch, RunColumns) and batch.has(RunKind.TIMED):
+        kept.extend(batch)
+
+
 def _judged(
     request: MeasureRequest,
     result: WorkerResult,
-    packed_runs: Sequence[bytes],
+    runs: Sequence[Run],
     log: ReadingLog,
     channels: Sequence[Channel],
     profile: Profile | None,
     cold_starts: Sequence[Sequence[ColdStart]],
 ) -> MeasureResult:
-    runs = unpack_runs(b"".join(packed_runs))
     readings = log.readings()
     hot = None if profile is None else profile.throttle_temperature_c
     return result.with_verdicts(

@@ -23,6 +23,7 @@ from device_agent.contract.measurement import (
     Window,
     WindowKind,
 )
+from device_agent.contract.runs import KINDS, RunColumns
 from device_agent.wire.v1 import agent_pb2 as pb
 
 PHASES = {
@@ -40,6 +41,8 @@ RUN_KINDS = {
     RunKind.SETTLING: pb.RUN_KIND_SETTLING,
     RunKind.PROFILED: pb.RUN_KIND_PROFILED,
 }
+#: From a kind's place in KINDS to its number on the wire.
+_KIND_NUMBERS = bytes(RUN_KINDS[kind] for kind in KINDS).ljust(256, b"\0")
 WINDOW_KINDS = {
     WindowKind.IDLE_BEFORE: pb.WINDOW_KIND_IDLE_BEFORE,
     WindowKind.TIMED: pb.WINDOW_KIND_TIMED,
@@ -67,6 +70,15 @@ def progress_from_pb(message: pb.Progress) -> Progress:
 
 def runs_to_pb(batch: RunBatch) -> pb.RunBatch:
     runs = batch.runs
+    if isinstance(runs, RunColumns):
+        return pb.RunBatch(
+            artifact=runs.artifacts,
+            kind=runs.kinds.tobytes().translate(_KIND_NUMBERS),  # type: ignore[arg-type]  # bytes are numbers
+            turn=runs.turns,
+            start_ns=runs.starts,
+            latency_ns=runs.latencies,
+            disturbed=map(bool, runs.marks),
+        )
     return pb.RunBatch(
         artifact=[run.artifact for run in runs],
         kind=[RUN_KINDS[run.kind] for run in runs],

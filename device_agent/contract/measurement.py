@@ -7,6 +7,7 @@ Warm-up runs and settling runs are kept in the record and never in the statistic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,9 +41,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunBatch:
-    """Runs in the order in which they were made."""
+    """Runs in the order in which they were made; inside the agent they are columns (device_agent.contract.runs)."""
 
-    runs: tuple[Run, ...]
+    runs: Sequence[Run]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

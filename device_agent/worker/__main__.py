@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.contract.errors import AgentInternalError, BoardfitError, InvalidRequest, WorkerOutOfMemory, status_of
-from device_agent.contract.measurement import Progress, Run
+from device_agent.contract.measurement import Progress
 from device_agent.contract.plain_json import from_json, to_json
+from device_agent.contract.runs import RunColumns
 from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.contract.transfer import MAX_MESSAGE_BYTES
 from device_agent.worker import frames, process
@@ -67,7 +68,7 @@ def _report(events: int, error: BoardfitError) -> None:
 def _memory_words(job: dict[str, Any], error: MemoryError) -> str:
     limit = job["memory_bytes"]
     bound = "" if limit is None else f" with a limit of {limit / 2**20:.0f} MiB"
-    return f"{error or 'an allocation failed'}: the worker ran out of memory{bound}; raise the limit or use a smaller model"
+    return f"{error or 'an allocation failed'}: the worker ran out of memory{bound}; raise the limit (--memory-limit) or use a smaller model"
 
 
 def _probe(events: int) -> None:
@@ -87,8 +88,8 @@ def _measure(job: dict[str, Any], events: int) -> None:
     def send_progress(progress: Progress) -> None:
         write_frame(events, {"type": "progress", **to_json(progress)})
 
-    def send_runs(runs: Sequence[Run]) -> None:
-        write_frame(events, {"type": "runs"}, frames.pack_runs(runs))
+    def send_runs(runs: RunColumns) -> None:
+        write_frame(events, {"type": "runs"}, runs.to_bytes())
 
     files = [LoadedFile(path=Path(path), sha256=sha256, name=name) for path, sha256, name in job["files"]]
     data = None if job["data"] is None else (Path(job["data"][0]), str(job["data"][2]))

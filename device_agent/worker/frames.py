@@ -1,7 +1,7 @@
 """The worker's wire: frames of a JSON header and a binary payload over a pipe.
 
-A frame is two big-endian 32-bit lengths, the header (UTF-8 JSON object with a `type`), and the payload. Runs travel packed,
-24 bytes each. Standard library only: the supervisor imports this too.
+A frame is two big-endian 32-bit lengths, the header (UTF-8 JSON object with a `type`), and the payload. Runs travel as the
+columns of `contract.runs`. Standard library only: the supervisor imports this too.
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from device_agent.contract.artifact import Tensor
-from device_agent.contract.measurement import Run, RunKind
 
 PREFIX = struct.Struct("!II")
 MAX_HEADER_BYTES = 16 << 20
 MAX_PAYLOAD_BYTES = (1 << 32) - 1
-
-_RUN = struct.Struct("<HBBIqq")
-_KINDS = tuple(RunKind)
-_KIND_NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 def encode(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
@@ -73,29 +68,6 @@ def _read_exactly(fd: int, count: int) -> bytes | None:
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
-
-
-def pack_runs(runs: Iterable[Run]) -> bytes:
-    """Return the runs as packed records."""
-    return b"".join(
-        _RUN.pack(run.artifact, _KIND_NUMBER[run.kind], run.disturbed, run.turn, run.start_ns, run.latency_ns)
-        for run in runs
-    )
-
-
-def unpack_runs(data: bytes) -> tuple[Run, ...]:
-    """Return the runs in packed records."""
-    return tuple(
-        Run(
-            artifact=artifact,
-            kind=_KINDS[kind],
-            turn=turn,
-            start_ns=start_ns,
-            latency_ns=latency_ns,
-            disturbed=bool(disturbed),
-        )
-        for artifact, kind, disturbed, turn, start_ns, latency_ns in _RUN.iter_unpack(data)
-    )
 
 
 def tensors_frame(kind: str, tensors: Iterable[Tensor]) -> tuple[dict[str, Any], bytes]:

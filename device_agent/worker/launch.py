@@ -13,6 +13,7 @@ from device_agent.contract.device import RuntimeInfo
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.measurement import ColdStart, Phase, Progress, RunBatch
 from device_agent.contract.plain_json import from_json, to_json
+from device_agent.contract.runs import RunColumns
 from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.worker import frames
 from device_agent.worker.result import WorkerResult
@@ -64,7 +65,7 @@ async def run_measure(
         while True:
             header, payload = await worker.receive()
             if header["type"] == "runs":
-                yield RunBatch(runs=frames.unpack_runs(payload))
+                yield RunBatch(runs=RunColumns.from_bytes(payload))
             elif header["type"] == "progress":
                 phase = Phase(header["phase"])
                 worker.loading = phase is Phase.LOADING

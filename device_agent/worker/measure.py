@@ -11,14 +11,14 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_agent.contract.measurement import MemoryPhases, NodeTime, Phase, Progress, Run, RunKind, Window, WindowKind
+from device_agent.contract.measurement import MemoryPhases, NodeTime, Phase, Progress, RunKind, Window, WindowKind
+from device_agent.contract.runs import RunColumns
 from device_agent.contract.settings import MAX_RUNS, MeasureRequest
 from device_agent.contract.statistics import steal_fraction
 from device_agent.runtimes.base import LoadedModel, Runtime
 from device_agent.runtimes.profiling import NoProfile
 from device_agent.worker import order
 from device_agent.worker.inputs import make_inputs
-from device_agent.worker.log import RunLog
 from device_agent.worker.loop import TurnTimer, no_garbage_collection
 from device_agent.worker.naming import naming
 from device_agent.worker.process import PeakMemory, pinned_cpus, steal_ticks
@@ -74,7 +74,7 @@ class Measuring:
         data: tuple[Path, str] | None,
         folder: Path,
         send_progress: Callable[[Progress], None],
-        send_runs: Callable[[Sequence[Run]], None],
+        send_runs: Callable[[RunColumns], None],
     ) -> None:
         self._request = request
         self._files = files
@@ -86,7 +86,7 @@ class Measuring:
         self._send_runs = send_runs
         self._threads = threads_of(request.settings)
         self._timer = TurnTimer(threads=self._threads, capacity=max(_LARGEST_TURN, request.turn_runs))
-        self._runs = RunLog()
+        self._runs = RunColumns()
         self._sent = 0
         self._last_send_ns = 0
         self._turn = 0

@@ -33,6 +33,7 @@ from device_agent.contract.measurement import (
     Window,
     WindowKind,
 )
+from device_agent.contract.runs import RunColumns
 from device_agent.contract.settings import (
     MAX_RUNS,
     CpuGroup,
@@ -354,6 +355,20 @@ def test_every_public_pair_is_tested() -> None:
     tested = {*PAIRS, *PAIRS_WITH_TOKEN, "acquire_request", "renew_request"}
     public = {name.removesuffix("_from_pb") for name in codec.__all__ if name.endswith("_from_pb")}
     assert public == tested
+
+
+def test_runs_in_columns_make_the_same_message() -> None:
+    every = [
+        Run(artifact=i, kind=kind, turn=i * 70_000, start_ns=2**60 + i, latency_ns=i * 10**9, disturbed=bool(i % 2))
+        for i, kind in enumerate(list(RunKind) * 3)
+    ]
+    columns = RunColumns()
+    for run in every:
+        columns.add(run.artifact, run.kind, run.turn, run.start_ns, run.latency_ns, run.disturbed)
+    message = codec.runs_to_pb(RunBatch(runs=columns))
+    assert message == codec.runs_to_pb(RunBatch(runs=tuple(every)))
+    assert codec.runs_from_pb(message).runs == tuple(every)
+    assert codec.runs_from_pb(codec.runs_to_pb(RunBatch(runs=RunColumns()))).runs == ()
 
 
 @pytest.mark.parametrize(

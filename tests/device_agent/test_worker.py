@@ -30,6 +30,7 @@ from device_agent.contract.errors import (
     WorkerTimedOut,
 )
 from device_agent.contract.measurement import Phase, Progress, Run, RunBatch, RunKind
+from device_agent.contract.runs import RunColumns
 from device_agent.contract.settings import MAX_RUNS, MeasureRequest, Settings, Stopping
 from device_agent.worker import frames, order
 from device_agent.worker.launch import (
@@ -40,7 +41,6 @@ from device_agent.worker.launch import (
     probe_runtimes,
     run_measure,
 )
-from device_agent.worker.log import RunLog
 from device_agent.worker.loop import TurnTimer
 from device_agent.worker.result import WorkerResult
 from device_agent.worker.stopping import StoppingRule
@@ -440,7 +440,12 @@ def test_runs_and_tensors_survive_the_pipe() -> None:
         Run(artifact=i % 3, kind=kind, turn=i * 70_000, start_ns=2**60 + i, latency_ns=i * 10**9, disturbed=bool(i % 2))
         for i, kind in enumerate(list(RunKind) * 3)
     )
-    assert frames.unpack_runs(frames.pack_runs(runs)) == runs
+    columns = RunColumns()
+    for run in runs:
+        columns.add(run.artifact, run.kind, run.turn, run.start_ns, run.latency_ns, run.disturbed)
+    assert tuple(RunColumns.from_bytes(columns.to_bytes())) == runs
+    with pytest.raises(ValueError, match="no whole number of runs"):
+        RunColumns.from_bytes(columns.to_bytes()[:-1])
     tensors = (
         Tensor(name="a", dtype="float32", shape=(1, 2), data=bytes(8)),
         Tensor(name="empty", dtype="int8", shape=(0,), data=b""),
@@ -457,12 +462,20 @@ def test_runs_and_tensors_survive_the_pipe() -> None:
 
 
 def test_the_worker_keeps_runs_as_they_were() -> None:
-    log = RunLog()
+    log = RunColumns()
     runs = [*_timed(5, 3), replace(_timed(1, 0)[0], artifact=65_535, kind=RunKind.PROFILED, turn=2**31, disturbed=True)]
     for run in runs:
         log.add(run.artifact, run.kind, run.turn, run.start_ns, run.latency_ns, run.disturbed)
     assert list(log) == runs
-    assert log[1:3] == runs[1:3]
+    assert list(log[1:3]) == runs[1:3]
+    twice = log[:]
+    twice.extend(log)
+    assert list(twice) == runs + runs
+    assert len(log) == len(runs), "a slice is a copy"
+    assert log.has(RunKind.PROFILED)
+    assert not log.has(RunKind.WARM_UP)
+    assert list(log.timed(0)) == runs[:5]
+    assert list(log.timed(65_535)) == []
     assert log[-1] == runs[-1]
 
 
