@@ -181,10 +181,8 @@ def _layers(document: dict[str, Any], columns: int, title: str | None = None) ->
     ]
     total = document["layers_total"]
     share = DASH if total["ratio"] is None else f"{total['ratio']:.0%}"
-    words = (
-        f"They add up to {_time(total['sum_ns'])}, {share} of the plain runs beside them ({_time(total['plain_ns'])})."
-    )
-    return ["", *table((heading, "kind", "median", "share"), rows, columns), words]
+    words = f"{_time(total['sum_ns'])}, {share} of the plain runs beside them ({_time(total['plain_ns'])})"
+    return ["", *table((heading, "kind", "median", "share"), rows, columns), *facts([("in all", words)], columns)]
 
 
 def _latency(found: dict[str, float] | None) -> str:
