@@ -57,7 +57,7 @@ def bench(
     `meter` says where an external power meter is (`sensors.external_meter`).
     """
     for path in models:
-        _check_file(path)
+        check_file(path)
     format_ = one_format([path.name for path in models])
     sensors = with_meter(survey(expected=None if profile is None else profile.sensors), meter)
     device = asyncio.run(describe(store, profile, sensors))
@@ -102,7 +102,8 @@ def artifact_at(path: Path, name: str) -> Artifact:
     return Artifact(sha256=digest.hexdigest(), format=kind, size_bytes=size, name=name)
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise InvalidRequest, with what to do, if there is no such file."""
     if path.is_dir():
         raise InvalidRequest(f"{path} is a folder; give an .onnx or .tflite file in it")
     if not path.is_file():
@@ -137,20 +138,22 @@ async def _measured(
             elif isinstance(event, MeasureResult):
                 result = event
             else:
-                _show(event)
-    _clear()
+                show_progress(event)
+    clear_progress()
     if result is None:
         names = " and ".join(file.artifact.name for file in files)
         raise JobAborted(f"the measurement of {names} ended without a result; try again")
     return Measurement(request=request, result=result, runs=tuple(runs), readings=tuple(readings))
 
 
-def _show(progress: Progress) -> None:
+def show_progress(progress: Progress) -> None:
+    """Show where a job is, on stderr if that is a terminal."""
     if sys.stderr.isatty():
         line = f"{progress.phase.value} {progress.fraction:4.0%}, {progress.runs} runs"
         print(f"\r{line:<40}", end="", file=sys.stderr, flush=True)  # noqa: T201 - a command speaks to its user
 
 
-def _clear() -> None:
+def clear_progress() -> None:
+    """Take that line away."""
     if sys.stderr.isatty():
         print(f"\r{'':<40}\r", end="", file=sys.stderr, flush=True)  # noqa: T201 - a command speaks to its user

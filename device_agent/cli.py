@@ -1,4 +1,4 @@
-"""The command `device-agent`: serve, info, sensors, bench."""
+"""The command `device-agent`: serve, info, sensors, bench, load."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from device_agent.contract.errors import BoardfitError, InvalidRequest
 from device_agent.quantities import size_bytes
 
 if TYPE_CHECKING:
+    from device_agent.bench_options import Option
     from device_agent.profiles import Profile
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED, USAGE, NOT_MET = 0, 1, 2, 3
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 _DEFAULT_QUOTA = 2 * 2**30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 failed, 2 usage, 130 interrupted."""
+    """Run the command and return its exit code: 0 done, 1 failed, 2 usage, 3 bound not kept, 130 interrupted."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # gRPC's core reports a port in use in its own words, before we can say it in ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _info(options)
         if options.command == "sensors":
             return _sensors(options)
+        if options.command == "load":
+            return _load(options)
         return _bench(options)
     except (BoardfitError, OSError) as error:
         _say(str(error))
@@ -139,6 +142,16 @@ def _bench(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _load(options: argparse.Namespace) -> int:
+    from device_agent.load_command import load_model
+    from device_agent.load_options import LoadOptions
+
+    asked = LoadOptions.of(vars(options))
+    profile = _profile(options.profile)
+    kept = load_model(options.model, asked, store=options.store, profile=profile, as_json=options.json)
+    return DONE if kept else NOT_MET
+
+
 def _say(text: str) -> None:
     print(f"device-agent: {text}", file=sys.stderr)  # noqa: T201 - a command speaks to its user
 
@@ -148,7 +161,7 @@ def _announce(address: object) -> None:
 
 
 def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
-    """Return the parser. The many options of `bench` are left out where they would only take a server's memory."""
+    """Return the parser. The many options of `bench` and `load` are left out where they would only take a server's memory."""
     parser = argparse.ArgumentParser(
         prog="device-agent", description="Measures neural networks on the board it runs on."
     )
@@ -186,19 +199,32 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
         "turns, and each is compared with the first.",
     )
     bench.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="an .onnx or .tflite file")
+    load = commands.add_parser(
+        "load",
+        help="throughput and latency under load, without a host",
+        usage="device-agent load [OPTIONS] MODEL",
+        description="Put load on a model file: how many requests per second the board serves, how long they take while others "
+        "wait, and the highest rate that keeps a latency. Exit code 3 if the bound is not kept.",
+    )
+    load.add_argument("model", type=Path, metavar="MODEL", help="an .onnx or .tflite file")
     if with_bench:
-        _add_bench_options(bench)
-    bench.add_argument("--json", action="store_true", help="as JSON on stdout")
+        from device_agent.bench_options import OPTIONS as BENCH_OPTIONS
+        from device_agent.load_options import OPTIONS as LOAD_OPTIONS
+
+        _add_options(bench, BENCH_OPTIONS)
+        bench.add_argument("--nodes", dest="layers", action="store_true", help=argparse.SUPPRESS)  # its former name
+        _add_options(load, LOAD_OPTIONS)
+    for measuring in (bench, load):
+        measuring.add_argument("--json", action="store_true", help="as JSON on stdout")
+        _add_device_options(measuring)
     _add_meter_option(bench)
-    _add_device_options(bench)
     return parser
 
 
-def _add_bench_options(bench: argparse.ArgumentParser) -> None:
-    from device_agent.bench_options import GROUPS, OPTIONS
-
-    groups = {name: bench.add_argument_group(name) for name in GROUPS}
-    for option in OPTIONS:
+def _add_options(parser: argparse.ArgumentParser, table: Sequence[Option]) -> None:
+    """Give a parser the options of a table, in its groups."""
+    groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(option.group for option in table)}
+    for option in table:
         default = "" if option.default is None else f"; default: {option.default}"
         words = (option.help + default).replace("%", "%%")
         group = groups[option.group]
@@ -214,7 +240,6 @@ def _add_bench_options(bench: argparse.ArgumentParser) -> None:
             group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=words)
         else:
             group.add_argument(option.flag, action="store_true", help=words)
-    bench.add_argument("--nodes", dest="layers", action="store_true", help=argparse.SUPPRESS)  # its former name
 
 
 def _reads(read: Callable[[str], object]) -> Callable[[str], object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,11 @@ _OWN = (
         flag="--warmup-time", group=_LONG, read=duration_s, metavar="TIME", default="1s", help="before the first trial"
     ),
 )
-OPTIONS: tuple[Option, ...] = (*_OWN, *(option for option in BENCH_OPTIONS if option.flag in _SHARED))
+_HELP = {"--threads": "of each stream; by default the device's own number, divided among the streams"}
+OPTIONS: tuple[Option, ...] = (
+    *_OWN,
+    *(replace(option, help=_HELP.get(option.flag, option.help)) for option in BENCH_OPTIONS if option.flag in _SHARED),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from host.cli import render
 from host.cli.bench_progress import BenchProgress
 from host.cli.bench_view import heading, remarks
 
-_FIGURES = ("asked/s", "served/s", "p50", "p90", "p99", "max", "requests")
+_FIGURES = ("asked /s", "served /s", "p50", "p90", "p99", "max", "requests")
 
 
 class LoadProgress(BenchProgress):
@@ -56,14 +56,14 @@ def _trials(document: dict[str, Any]) -> Any:
     if odd:
         figures.insert(5, f"p{bound['percent']:g}")
     judged = () if bound is None else (f"over {render.latency_text(bound['latency_ns'])}", "within")
-    table = render.table("trial", *figures, *judged, right=(*figures, *judged[:1]))
-    for number, trial in enumerate(document["trials"], start=1):
+    table = render.table(*figures, *judged, right=(*figures, *judged[:1]))
+    for trial in document["trials"]:
         latency = trial["latency_ns"]
         keys = ["p50", "p90", "p99", *(["at_percent"] if odd else []), "max"]
         times = [render.latency_text(latency[key], like_ns=latency["p50"]) if latency else render.DASH for key in keys]
-        requests = f"{trial['requests']}" + (f" + {trial['unserved']} given up" if trial["unserved"] else "")
-        asked = "closed loop" if trial["rate_per_s"] is None else render.number_text(trial["rate_per_s"])
-        row = [str(number), asked, render.number_text(trial["served_per_s"]), *times, requests]
+        requests = f"{trial['requests']}" + (f" + {trial['unserved']} unserved" if trial["unserved"] else "")
+        asked = "closed" if trial["rate_per_s"] is None else render.number_text(trial["rate_per_s"])
+        row = [asked, render.number_text(trial["served_per_s"]), *times, requests]
         if bound is not None:
             row.append(render.percent_text(trial["over_bound"], 2))
             row.append(_WITHIN[trial["within_bound"]] if trial["rate_per_s"] is not None else render.DASH)
