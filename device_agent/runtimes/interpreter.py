@@ -84,7 +84,7 @@ def rejected(title: str, error: Exception) -> Exception:
     elif "didn't find op" in lowered or "not supported" in lowered:
         advice = "export with an older converter, or install a newer runtime on the device"
     else:
-        advice = "the file is damaged or does not fit: export it again and push it again"
+        advice = "the file is damaged or does not fit: export it again"
     return ModelRejected(f"{title}: {words}; {advice}")
 
 

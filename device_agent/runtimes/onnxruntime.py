@@ -297,7 +297,7 @@ def _rejected(module: Any, error: Exception) -> Exception:
     elif "external data" in lowered or "external_data" in lowered:
         advice = "an artifact is one file: save the model with its weights inside"
     elif "protobuf" in lowered:
-        advice = "the file is damaged or no ONNX model: export it again and push it again"
+        advice = "the file is damaged or no ONNX model: export it again"
     elif "opset" in lowered or "ir version" in lowered:
         advice = "export for an opset and IR version that this runtime takes; `info` of the device lists them"
     else:

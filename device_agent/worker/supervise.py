@@ -84,7 +84,7 @@ class Worker:
         if seconds is not None:
             error = WorkerTimedOut(
                 f"{self.who} did not finish within its deadline of {stated_s or seconds:g} s and was killed;"
-                " raise the deadline or ask for fewer runs"
+                " raise the deadline (--timeout) or ask for fewer runs"
             )
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._fail, error)
 
@@ -133,7 +133,7 @@ class Worker:
             limit = self._limits.memory_bytes
             bound = "" if limit is None else f" with a limit of {limit / 2**20:.0f} MiB"
             return WorkerOutOfMemory(
-                f"{self.who} ran out of memory{bound}; raise the limit or use a smaller model{said}"
+                f"{self.who} ran out of memory{bound}; raise the limit (--memory-limit) or use a smaller model{said}"
             )
         if status < 0:
             cause = f"crashed with signal {signal.Signals(-status).name} in the runtime"
@@ -152,7 +152,7 @@ class Worker:
                     self._fail(
                         WorkerOutOfMemory(
                             f"{self.who} used {used / 2**20:.0f} MiB, over its limit of {limit / 2**20:.0f} MiB, and was"
-                            " killed; raise the limit or use a smaller model"
+                            " killed; raise the limit (--memory-limit) or use a smaller model"
                         )
                     )
                     return

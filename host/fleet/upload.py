@@ -71,9 +71,9 @@ def describe_file(path: Path, name: str | None = None) -> Artifact:
                 digest.update(buffer[:count])
                 size += count
     except OSError as error:
-        raise InvalidRequest(f"cannot read the model file {path}: {error.strerror}") from error
+        raise InvalidRequest(f"cannot read the file {path}: {error.strerror}") from error
     if size == 0:
-        raise InvalidRequest(f"the model file {path} is empty")
+        raise InvalidRequest(f"the file {path} is empty")
     return Artifact(sha256=digest.hexdigest(), format=format_, size_bytes=size, name=name or path.name)
 
 
@@ -133,11 +133,11 @@ def push(
             failures += 1
             # An agent that has not answered once in this push is not worth the waiting.
             if reached < 0 or failures >= retry.attempts:
-                raise type(error)(f"pushing {artifact.name}: {error}") from error
+                raise type(error)(f"sending {artifact.name}: {error}") from error
             retry.wait(failures)
         except ArtifactCorrupt as error:
             raise ArtifactCorrupt(
-                f"pushing {path}: {error}. If the file was changed meanwhile, push it again once it is complete."
+                f"sending {path}: {error}. If the file was changed meanwhile, repeat the command once it is complete."
             ) from error
         except OSError as error:
-            raise BoardfitError(f"cannot read the model file {path}: {error.strerror}") from error
+            raise BoardfitError(f"cannot read the file {path}: {error.strerror}") from error

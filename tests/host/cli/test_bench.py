@@ -152,6 +152,18 @@ def test_what_cannot_be_measured(bench: Callable[..., Any], model: Path, tmp_pat
         assert "Traceback" not in ran.err
 
 
+def test_errors_use_the_name_that_was_given_now(bench: Callable[..., Any], tmp_path: Path) -> None:
+    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
+    for path in (first, second):
+        path.write_bytes(b"no protobuf at all" * 10)
+    assert "'first.onnx'" in bench(first, *QUICK).err
+    ran = bench(second, *QUICK)
+    assert ran.code == 1
+    assert "'second.onnx'" in ran.err
+    assert "first.onnx" not in ran.err
+    assert "push it again" not in ran.err
+
+
 def test_no_device(host: Callable[..., Any], model: Path) -> None:
     assert host("bench", str(model), "--device", "nope").code == 2
     host("devices", "add", "gone", "127.0.0.1:1", "--force")

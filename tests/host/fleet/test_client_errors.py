@@ -130,7 +130,7 @@ def test_a_transient_error_is_retried_and_a_stable_one_is_not(tmp_path: Path) ->
 
     servicer = Refusing()
     with serving(servicer) as address, AgentClient(address, retry=retry) as client:
-        with pytest.raises(errors.UploadConflict, match=r"pushing m\.onnx: no"):
+        with pytest.raises(errors.UploadConflict, match=r"sending m\.onnx: no"):
             client.push(model)
         assert servicer.uploads == 4
         assert len(waits) == 3
@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_pushed(tmp_path: Path) -> None:
     with AgentClient(f"127.0.0.1:{free_port()}") as client:
         with pytest.raises(errors.InvalidRequest, match=r"empty\.onnx is empty"):
             client.push(empty)
-        with pytest.raises(errors.InvalidRequest, match=r"cannot read the model file .*none\.onnx: No such file"):
+        with pytest.raises(errors.InvalidRequest, match=r"cannot read the file .*none\.onnx: No such file"):
             client.push(tmp_path / "none.onnx")
         with pytest.raises(errors.InvalidRequest, match=r"'\.txt' is not one of"):
             client.push(tmp_path / "none.txt")
