@@ -66,8 +66,8 @@ def flipping(rng: np.random.Generator, latencies: Array, apart: float, share: fl
     `dwell` is the mean length of a slow and a fast stretch together, in runs.
     """
     draws, count = latencies.shape
-    slow = np.zeros((draws, count), dtype=bool)
-    state = rng.random(draws) < share
+    slow: NDArray[np.bool_] = np.zeros((draws, count), dtype=np.bool_)
+    state: NDArray[np.bool_] = np.less(rng.random(draws), share)
     to_fast, to_slow = min(1.0, 1 / (dwell * share)), min(1.0, 1 / (dwell * (1 - share)))
     for place in range(count):
         slow[:, place] = state

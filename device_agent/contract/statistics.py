@@ -28,6 +28,10 @@ TIME_BIAS = 3.0
 #: A stopping rule looks again and again and would stop at a chance narrowness. The width that it goes by is wider by this many
 #: times sqrt(time/n), the order of that width's own uncertainty.
 LOOK_PENALTY = 2.5
+#: What is left of that chance narrowness with few independent values: their interval is wider by this share with up to so many,
+#: and with more by less in proportion.
+LOOKED_SHARE = 0.04
+LOOKED_VALUES = 20
 #: A task that shares a processor is given it for 3 to 9 ms at a time (Linux's EEVDF and CFS, by version and processors). A longer
 #: run never escapes a neighbour, and on a quiet machine often meets some kernel thread that costs it microseconds.
 TIME_SLICE_NS = 10_000_000
@@ -182,7 +186,7 @@ def median_interval(
     middle = float(median(values))
     if assume_independent:
         length, fewest, time = 1, 1, _remaining_time(values)
-        factor = math.sqrt(time)
+        factor = math.sqrt(time) * (1 + LOOKED_SHARE * min(1.0, LOOKED_VALUES / count))
     else:
         time = autocorrelation_time(values)
         wanted = min(BLOCK_TIMES * time, max(SHORTEST_BLOCK_TIMES * time, count / WANTED_BLOCKS))
