@@ -17,7 +17,7 @@ from device_agent.contract.measurement import Reading
 from device_agent.sensors import Sensor
 
 #: After so long a read of a quick sensor has lost its place among the others. On a busy board a thread may wait for its turn.
-PATIENCE_S = 0.2
+PATIENCE_S = 0.5
 #: At the end of a job, for reads that are on their way. A sensor that hangs must not hold up the end.
 _JOIN_S = 0.5
 

@@ -50,7 +50,7 @@ def run(name: str) -> Any:
     return document
 
 
-@pytest.mark.parametrize("name", ["idle_agent", "fidelity", "startup"])
+@pytest.mark.parametrize("name", ["idle_agent", "fidelity", "sampler", "startup"])
 def test_quick(name: str) -> None:
     run(name)
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boards import BOARDS, golden_of, unpacked
@@ -184,6 +185,19 @@ def test_the_name_of_a_monitor_counts_and_not_its_number(tmp_path: Path) -> None
     folder = root / "sys/class/hwmon"
     (folder / "hwmon1").rename(folder / "hwmon12")
     assert {name: one.quantity for name, one in channels(survey(root)).items()} == before
+
+
+def test_the_documented_example_is_a_sensor(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/adding-a-sensor.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    assert isinstance(names["Fan"].find(tmp_path), NotHere)
+    write(tmp_path, {"sys/class/hwmon/hwmon3/name": "pwmfan", "sys/class/hwmon/hwmon3/fan1_input": "3054"})
+    sensor = names["Fan"].find(tmp_path)
+    assert values(sensor) == {"fan.speed": 50.9}
+    read = {path for pattern in names["FILES"] for path in tmp_path.glob(pattern)}
+    assert read == {path for path in tmp_path.rglob("*") if path.is_file()}
+    sensor.close()
 
 
 def test_a_slow_chip_is_not_asked_more_often_than_it_converts(tmp_path: Path) -> None:
