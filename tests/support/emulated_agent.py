@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from running_agent import FIRST_LINE, RunningAgent
+
+from device_agent.sensors.recording import unpack_file
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = os.environ.get("BOARDFIT_AARCH64_ROOT")
@@ -41,7 +42,7 @@ def golden() -> Any:
 
 def board_files(folder: Path) -> Path:
     """Copy the recorded Pi 4 to `folder`, with what else a whole system asks for, and return it."""
-    shutil.copytree(_RECORDED, folder)
+    unpack_file(_RECORDED, folder)
     for name, text in _ALSO.items():
         path = folder / name
         if not path.exists():
