@@ -144,7 +144,7 @@ def _estimate(meter: Sequence[Channel], work: Work, readings: dict[str, dict[int
     if _name(meter) == EXTERNAL:
         alignment = align(parts[0], work.edges())
         shift = alignment.shift_s
-        parts = [replace(part, times_s=[time - shift for time in part.times_s]) for part in parts]
+        parts = [replace(part, times_s=[time - shift for time in part.times_s], stamped=True) for part in parts]
     counted = meter[0].quantity is Quantity.ENERGY
     try:
         gross = _total(parts, work.start_s, work.end_s, counted=counted)

@@ -52,12 +52,16 @@ class Integral:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Readings of one channel, or the sum of several that were read together. Times in seconds; `Channel` explains the others."""
+    """Readings of one channel, or the sum of several that were read together. Times in seconds; `Channel` explains the others.
+
+    `stamped` values were made when their times say, so that each is new even if it repeats the one before.
+    """
 
     times_s: Sequence[float]
     values: Sequence[float]
     interval_s: float | None = None
     resolution: float | None = None
+    stamped: bool = False
 
 
 def power_integral(series: Series, start_s: float, end_s: float, *, fewest: int = FEWEST_UPDATES) -> Integral:
@@ -175,6 +179,8 @@ def _updates(values: Sequence[float], series: Series, duration: float) -> int:
     That is what the channel's interval allows. Where it is unknown, only a value that differs from the one before is new, unless
     nearly all lie within a few steps of the resolution, or none differs: a steady load on a coarse sensor repeats itself.
     """
+    if series.stamped:
+        return len(values)
     if series.interval_s:
         return min(len(values), max(1, math.floor(duration / series.interval_s + 1e-9)))
     changes = [abs(two - one) for one, two in pairwise(values) if one != two]
