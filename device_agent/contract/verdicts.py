@@ -201,9 +201,9 @@ def _values(readings: Sequence[Reading], channels: Sequence[Channel], quantity: 
 def _fastest_clock(readings: Sequence[Reading], channels: Sequence[Channel]) -> list[float]:
     """Return the highest clock of all processors at each moment that was sampled.
 
-    The clocks of idle processors wander with the governor and say nothing; the fastest one is at work.
+    The clocks of idle processors and of a GPU wander with the governor and say nothing; the fastest processor is at work.
     """
-    clocks = {channel.name for channel in channels if channel.quantity is Quantity.FREQUENCY}
+    clocks = {one.name for one in channels if one.quantity is Quantity.FREQUENCY and one.site == "cpu"}
     fastest: dict[int, float] = {}
     for reading in readings:
         if reading.channel in clocks:

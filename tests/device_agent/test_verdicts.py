@@ -180,6 +180,14 @@ def test_the_clocks_of_idle_processors_say_nothing() -> None:
     assert judged([2.0e9] * 10 + [1.5e9] * 10) == [VerdictCode.THROTTLED]
 
 
+def test_the_clock_of_a_gpu_that_falls_asleep_says_nothing() -> None:
+    gpu = replace(CHANNELS[2], name="jetson-gpu.clock", site="gpu")
+    made = runs()
+    read = readings(made, gpu.name, [1e9] * 5 + [1e8] * 5)
+    found = judge(REQUEST, 0, made, read, result(), channels=(*CHANNELS, gpu))
+    assert VerdictCode.THROTTLED not in {verdict.code for verdict in found}
+
+
 def test_hot_needs_a_profile_and_a_zone_of_the_chip() -> None:
     made = runs()
     near = readings(made, "thermal.cpu", [60, 75.5])
