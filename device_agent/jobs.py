@@ -29,7 +29,7 @@ from device_agent.contract.verdicts import judge
 from device_agent.profiles import Profile
 from device_agent.readings import ReadingLog
 from device_agent.sampler import Sampler
-from device_agent.sensors import WORKER_RSS, Sensor, worker_rss
+from device_agent.sensors import WORKER_RSS, Sensor, others, worker_rss
 from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_cold_start, run_measure
 from device_agent.worker.result import WorkerResult
 
@@ -122,7 +122,7 @@ async def measure(
             left = _left(limits, began_ns, COLD_START_S)
             cold_starts[index].append(await run_cold_start(request, files[index], limits=left, data=data))
         limits = _left(limits, began_ns)
-        worker = run_measure(request, files, limits=limits, on_pid=lambda pid: sampler.add(worker_rss(pid)), data=data)
+        worker = run_measure(request, files, limits=limits, on_pid=lambda pid: watch_worker(sampler, pid), data=data)
         async with aclosing(worker) as events:
             async for event in events:
                 if isinstance(event, WorkerResult):
@@ -193,8 +193,14 @@ def _judged(
 
 
 def channels_of(sensors: Sequence[Sensor]) -> tuple[Channel, ...]:
-    """Return the channels of a job's readings: those of the sensors, and the worker's resident memory."""
-    return (*(channel for sensor in sensors for channel in sensor.channels), WORKER_RSS)
+    """Return the channels of a job's readings: those of the sensors, and those of its worker."""
+    return (*(channel for sensor in sensors for channel in sensor.channels), WORKER_RSS, others.CHANNEL)
+
+
+def watch_worker(sampler: Sampler, pid: int) -> None:
+    """Sample what belongs to a job's worker: its resident memory, and what the processors do for others beside it."""
+    sampler.add(worker_rss(pid))
+    sampler.add(others.OthersCpu(pid))
 
 
 def measure_limits(request: MeasureRequest) -> WorkerLimits:

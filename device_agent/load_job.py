@@ -12,10 +12,10 @@ from device_agent.contract.load import LoadEvent, LoadRequest, LoadResult, longe
 from device_agent.contract.measurement import Reading, ReadingBatch
 from device_agent.contract.settings import Settings
 from device_agent.contract.verdicts import judge_load
-from device_agent.jobs import channels_of, default_memory_limit
+from device_agent.jobs import channels_of, default_memory_limit, watch_worker
 from device_agent.profiles import Profile
 from device_agent.sampler import Sampler
-from device_agent.sensors import Sensor, worker_rss
+from device_agent.sensors import Sensor
 from device_agent.worker.launch import ArtifactFile, WorkerLimits
 from device_agent.worker.launch_load import WorkerLoad, run_load
 
@@ -36,7 +36,7 @@ async def load(
     readings: list[Reading] = []
     found: WorkerLoad | None = None
     with Sampler(sensors) as sampler:
-        worker = run_load(request, file, limits=limits, on_pid=lambda pid: sampler.add(worker_rss(pid)), data=data)
+        worker = run_load(request, file, limits=limits, on_pid=lambda pid: watch_worker(sampler, pid), data=data)
         async with aclosing(worker) as events:
             async for event in events:
                 if isinstance(event, WorkerLoad):

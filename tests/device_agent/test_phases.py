@@ -41,6 +41,7 @@ from device_agent.contract.measurement import (
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
 from device_agent.readings import ReadingLog
 from device_agent.sensors import Sensor
+from device_agent.sensors.others import OthersCpu
 from device_agent.worker import soak
 from device_agent.worker.launch import ArtifactFile
 
@@ -344,3 +345,28 @@ def test_few_readings_are_kept_as_they_are() -> None:
     log.extend(readings)
     log.extend([Reading(channel="worker.rss", time_ns=1, value=1.0)])
     assert list(log.readings()) == readings
+
+
+# The load of others.
+
+
+def test_the_load_of_others_is_all_but_the_workers(tmp_path: Path) -> None:
+    (tmp_path / "proc/77").mkdir(parents=True)
+
+    def write(user: int, system: int, stolen: int, own_user: int, own_system: int) -> None:
+        rest = f"idle {user} 10 {system} 9000 500 3 4 {stolen} 0 0".removeprefix("idle")
+        (tmp_path / "proc/stat").write_text(f"cpu {rest}\ncpu0 1 2 3 4 5 6 7 8 0 0\n")
+        words = " ".join(["0"] * 10)
+        (tmp_path / "proc/77/stat").write_text(f"77 (a (b) c) R {words} {own_user} {own_system} 0 0\n")
+
+    sensor = OthersCpu(77, tmp_path)
+    write(1000, 100, 50, 200, 20)
+    assert sensor.read(10**9) == (), "the first reading has nothing before it"
+    hertz = os.sysconf("SC_CLK_TCK")
+    write(1000 + 3 * hertz, 100 + hertz, 50 + 9 * hertz, 200 + 2 * hertz, 20 + hertz // 2)
+    [reading] = sensor.read(3 * 10**9)
+    assert (reading.channel, reading.time_ns) == ("cpu.others", 3 * 10**9)
+    assert reading.value == pytest.approx((3 + 1 - 2 - 0.5) / 2)
+    (tmp_path / "proc/77/stat").unlink()
+    assert sensor.read(4 * 10**9) == (), "the worker is gone"
+    sensor.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from running_agent import RunningAgent, StartAgent, wait_until
-from wire_client import ENDLESS, Connect, WireClient, artifact_of, error_of
+from wire_client import ENDLESS, SHORT, Connect, WireClient, artifact_of, error_of
 
 from device_agent import __version__, codec, service
 from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
@@ -357,3 +358,15 @@ def test_a_soak_lasts_as_long_as_asked_whatever_the_stopping_rule_says(client: W
     [timed] = result.windows
     assert timed.end_ns - timed.start_ns >= 500_000_000
     assert timed.start_ns <= runs[0].start_ns < runs[-1].start_ns <= timed.end_ns
+
+
+def test_what_others_did_during_the_timed_part_is_in_the_record(client: WireClient, tiny_onnx: Path) -> None:
+    longer = replace(SHORT, min_time_s=2.5, max_time_s=2.5)
+    events, result = client.measure(client.put(tiny_onnx), stopping=longer)
+    [timed] = result.windows
+    readings = [one for event in events if isinstance(event, ReadingBatch) for one in event.readings]
+    during = {one.channel for one in readings if timed.start_ns <= one.time_ns <= timed.end_ns}
+    known = {channel.name for channel in client.describe().channels}
+    assert {"cpu.others", "cpu.load", "worker.rss"} <= during
+    assert ("cpu.pressure" in during) == Path("/proc/pressure/cpu").exists()
+    assert {one.channel for one in readings} <= known
