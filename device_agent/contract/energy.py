@@ -61,7 +61,7 @@ class Energy:
 
 def energy_of(measurement: Measurement, channels: Iterable[Channel]) -> Energy:
     """Return the energy per run of a measurement of one artifact, as each power meter of the device saw it."""
-    meters = _meters(channels)
+    meters = power_meters(channels)
     if not meters:
         return Energy(estimates=(), unavailable="the device has no power sensor that its agent can read")
     try:
@@ -71,7 +71,7 @@ def energy_of(measurement: Measurement, channels: Iterable[Channel]) -> Energy:
     found: list[EnergyEstimate] = []
     reasons: list[str] = []
     readings = _by_channel(measurement.readings, {channel.name for meter in meters for channel in meter})
-    for meter in sorted(meters, key=_rank):
+    for meter in meters:
         try:
             found.append(_estimate(meter, work, readings))
         except NoFigure as error:
@@ -105,8 +105,11 @@ def energy_document(measurement: Measurement, channels: Iterable[Channel]) -> di
     }
 
 
-def _meters(channels: Iterable[Channel]) -> list[tuple[Channel, ...]]:
-    """Return per meter the channels that add up to it: no part of a total that is there, counters rather than powers."""
+def power_meters(channels: Iterable[Channel]) -> list[tuple[Channel, ...]]:
+    """Return per meter the channels that add up to it: no part of a total that is there, counters rather than powers.
+
+    The preferred meter comes first: an external one, then a board's total, then a sum of rails.
+    """
     by_meter: dict[str, list[Channel]] = {}
     for channel in channels:
         if channel.quantity in (Quantity.POWER, Quantity.ENERGY):
@@ -117,7 +120,7 @@ def _meters(channels: Iterable[Channel]) -> list[tuple[Channel, ...]]:
         whole = [channel for channel in members if channel.part_of not in names]
         counters = tuple(channel for channel in whole if channel.quantity is Quantity.ENERGY)
         found.append(counters or tuple(whole))
-    return [meter for meter in found if meter]
+    return sorted((meter for meter in found if meter), key=_rank)
 
 
 def _name(meter: Sequence[Channel]) -> str:

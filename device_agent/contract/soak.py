@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from device_agent.contract.device import Channel, Quantity
+from device_agent.contract.energy import power_meters
 from device_agent.contract.measurement import Measurement, Reading, RunKind, Window, WindowKind
 from device_agent.contract.statistics import median, percentile
 
@@ -120,25 +121,16 @@ def _clock(readings: Sequence[Reading], channels: Sequence[Channel]) -> float | 
 
 
 def _power(readings: Sequence[Reading], channels: Sequence[Channel]) -> float | None:
-    """Return the mean power as one meter saw it: the first that was read whole, one of the whole board before any other.
-
-    Its channels are added, without the parts of a total that is among them. A counter's power is its rise over time.
-    """
-    meters: dict[str, list[Channel]] = {}
-    for channel in channels:
-        if channel.quantity in (Quantity.POWER, Quantity.ENERGY):
-            meters.setdefault(channel.meter or channel.name, []).append(channel)
-    for members in sorted(meters.values(), key=lambda own: any(channel.site != "board" for channel in own)):
-        names = {channel.name for channel in members}
-        whole = [channel for channel in members if channel.part_of not in names]
-        counters = [channel for channel in whole if channel.quantity is Quantity.ENERGY]
-        powers = [_mean_power(readings, channel) for channel in counters or whole]
-        if powers and None not in powers:
+    """Return the mean power as one meter saw it, the preferred one of those that were read whole."""
+    for meter in power_meters(channels):
+        powers = [_mean_power(readings, channel) for channel in meter]
+        if None not in powers:
             return sum(power for power in powers if power is not None)
     return None
 
 
 def _mean_power(readings: Sequence[Reading], channel: Channel) -> float | None:
+    """Return the mean of a power, or the rise over time of a counter."""
     own = [reading for reading in readings if reading.channel == channel.name]
     if channel.quantity is Quantity.POWER:
         return sum(reading.value for reading in own) / len(own) if own else None

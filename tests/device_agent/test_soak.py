@@ -136,9 +136,9 @@ def test_a_total_is_not_added_to_its_parts_nor_a_meter_to_another() -> None:
         for each in (reading("in", second, 5), reading("cpu-rail", second, 3), reading("plug", second, 7))
     )
     (window,) = soak_windows(soak(readings=readings), (PART, TOTAL, OTHER), 1)
-    assert window.power_w == pytest.approx(7)  # the meter that is nothing but the whole board
-    (window,) = soak_windows(soak(readings=readings), (PART, TOTAL), 1)
     assert window.power_w == pytest.approx(5)
+    (window,) = soak_windows(soak(readings=readings), (PART, OTHER), 1)
+    assert window.power_w == pytest.approx(7)  # the whole board rather than a rail of it
     rails = (replace(PART, part_of=None), replace(TOTAL, name="plug", part_of=None))
     (window,) = soak_windows(soak(readings=readings), rails, 1)
     assert window.power_w == pytest.approx(10)
