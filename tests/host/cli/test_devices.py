@@ -28,6 +28,9 @@ def test_add_list_info_remove(host: Callable[..., Any], agent: Any) -> None:
     shown = host("devices", "info", "bench").out
     for fact in (info["cpu"], info["device_id"], "onnxruntime", "sensor"):
         assert fact in shown
+    for missing in info["missing_sensors"]:
+        assert missing["kind"] in shown, "what is missing is said, and why"
+        assert missing["reason"].split()[0] in shown
     removed = host("devices", "remove", "bench")
     assert (removed.code, removed.out) == (0, f"removed bench ({agent.address})\n")
     assert "no devices are registered" in host("devices", "list").out
