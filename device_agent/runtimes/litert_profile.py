@@ -50,7 +50,10 @@ _Operators = tuple[RanOperator, ...]
 
 
 class ProfiledModel(LoadedModel):
-    """A file compiled with profiling on. Construction and `bind` raise NoProfile with LiteRT's status."""
+    """A file compiled with profiling on. Construction and `bind` raise NoProfile with LiteRT's status.
+
+    The file must have passed the interpreter's checks, as a plain model's has: on one that is cut short the C API crashes.
+    """
 
     def __init__(self, library: Library, path: Path, *, threads: int, built_in: bool) -> None:
         self._library = library
