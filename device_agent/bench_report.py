@@ -153,15 +153,20 @@ def _soak(document: dict[str, Any], columns: int) -> list[str]:
             DASH if window["temperature_c"] is None else f"{window['temperature_c']:.1f} °C",
             DASH if window["power_w"] is None else f"{window['power_w']:.2f} W",
             str(window["runs"]),
-            DASH if window["flags"] is None else ", ".join(throttle_words(window["flags"])) or "nothing",
+            _throttling(window),
         )
         for window in soak["windows"]
     ]
-    lines = table(("until", "p50", "p90", "clock", "chip", "power", "runs", "firmware"), rows, columns)
+    lines = table(("until", "p50", "p90", "clock", "chip", "power", "runs", "throttling"), rows, columns)
     if soak["unrecorded_runs"]:
         made = document["runs"] + soak["unrecorded_runs"]
         lines.append(f"{made} runs were made; {document['runs']}, in turns at even distances, were recorded.")
     return lines
+
+
+def _throttling(window: dict[str, Any]) -> str:
+    words = throttle_words(window["flags"], window["counts"])
+    return DASH if words is None else ", ".join(words) or "none"
 
 
 def _layers(document: dict[str, Any], columns: int, title: str | None = None) -> list[str]:

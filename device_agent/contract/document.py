@@ -121,7 +121,9 @@ def soak_document(measurement: Measurement, device: DeviceInfo) -> dict[str, Any
     return {
         "asked_s": measurement.request.soak_s,
         "unrecorded_runs": measurement.result.artifacts[0].unrecorded_runs,
-        "windows": [to_json(window) for window in soak_windows(measurement, device.channels)],
+        "windows": [
+            {**to_json(window), "counts": dict(window.counts)} for window in soak_windows(measurement, device.channels)
+        ],
     }
 
 

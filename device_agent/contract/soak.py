@@ -21,7 +21,8 @@ class SoakWindow:
     """A stretch of a soak. Times count from its first moment; `runs` are the recorded ones, the only ones with a latency.
 
     `clock_hz` is the median over time of the fastest processor's clock, `temperature_c` the highest of any sensor on the chip,
-    `flags` every bit that a flags channel showed, `power_w` the mean. None: no run was recorded, or no such sensor was read.
+    `flags` every bit that a flags channel showed, `counts` how far each counter of events (a Jetson's over-current, a quota's
+    stops) rose, by channel, `power_w` the mean. None: no run was recorded, or no such sensor was read.
     """
 
     start_s: float
@@ -32,6 +33,7 @@ class SoakWindow:
     clock_hz: float | None
     temperature_c: float | None
     flags: int | None
+    counts: tuple[tuple[str, float], ...]
     power_w: float | None
 
 
@@ -57,15 +59,30 @@ def soak_windows(
     for reading in measurement.readings:
         if begin <= reading.time_ns <= end:
             readings[_place(reading.time_ns - begin, length, count)].append(reading)
+    rises: list[dict[str, float]] = [{} for _ in range(count)]
+    for name, time_ns, rise in _rises(measurement.readings, channels):
+        if begin <= time_ns <= end:
+            own = rises[_place(time_ns - begin, length, count)]
+            own[name] = own.get(name, 0.0) + rise
     return tuple(
-        _window(place * length / 1e9, (place + 1) * length / 1e9, latencies[place], readings[place], channels)
+        _window(
+            place * length / 1e9,
+            (place + 1) * length / 1e9,
+            latencies[place],
+            readings[place],
+            channels,
+            counts=tuple(rises[place].items()),
+        )
         for place in range(count)
     )
 
 
-def throttle_words(flags: int) -> tuple[str, ...]:
-    """Return what the bits of a window say."""
-    return tuple(word for bit, word in FLAG_WORDS if flags & bit)
+def throttle_words(flags: int | None, counts: Mapping[str, float]) -> tuple[str, ...] | None:
+    """Return what the bits and the counters of a window say, such as `throttled` or `soctherm.oc1 +2`; None: nobody was asked."""
+    if flags is None and not counts:
+        return None
+    words = [word for bit, word in FLAG_WORDS if (flags or 0) & bit]
+    return (*words, *(f"{name} +{rise:.0f}" for name, rise in counts.items() if rise))
 
 
 def _span(windows: Iterable[Window]) -> tuple[int, int] | None:
@@ -77,8 +94,25 @@ def _place(since_ns: int, length: float, count: int) -> int:
     return min(count - 1, max(0, int(since_ns / length)))
 
 
+def _rises(readings: Iterable[Reading], channels: Sequence[Channel]) -> Iterable[tuple[str, int, float]]:
+    """Yield how far every counter of events rose from one reading to the next, at the time of the later one."""
+    before: dict[str, float | None] = {channel.name: None for channel in channels if channel.quantity is Quantity.COUNT}
+    for reading in readings:
+        if reading.channel in before:
+            last = before[reading.channel]
+            if last is not None:
+                yield reading.channel, reading.time_ns, max(0.0, reading.value - last)
+            before[reading.channel] = reading.value
+
+
 def _window(
-    start_s: float, end_s: float, latencies: Sequence[int], readings: Sequence[Reading], channels: Sequence[Channel]
+    start_s: float,
+    end_s: float,
+    latencies: Sequence[int],
+    readings: Sequence[Reading],
+    channels: Sequence[Channel],
+    *,
+    counts: tuple[tuple[str, float], ...],
 ) -> SoakWindow:
     values: dict[str, list[float]] = {}
     for reading in readings:
@@ -101,6 +135,7 @@ def _window(
         clock_hz=_clock(readings, channels),
         temperature_c=max(temperatures, default=None),
         flags=every if flags else None,
+        counts=counts,
         power_w=_power(readings, channels),
     )
 

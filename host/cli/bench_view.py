@@ -162,7 +162,7 @@ def _cold_starts(starts: dict[str, Any]) -> Table:
 
 def _soak(soak: dict[str, Any]) -> Table:
     right = ("until", "p50", "p90", "clock", "chip", "power", "runs")
-    table = render.table(*right, "firmware", right=right)
+    table = render.table(*right, "throttling", right=right)
     for window in soak["windows"]:
         render.add_row(
             table,
@@ -173,15 +173,14 @@ def _soak(soak: dict[str, Any]) -> Table:
             render.temperature_text(window["temperature_c"]),
             render.power_text(window["power_w"]),
             str(window["runs"]),
-            _firmware(window["flags"]),
+            _throttling(window),
         )
     return table
 
 
-def _firmware(flags: int | None) -> str:
-    if flags is None:
-        return render.DASH
-    return ", ".join(throttle_words(flags)) or "nothing"
+def _throttling(window: dict[str, Any]) -> str:
+    words = throttle_words(window["flags"], window["counts"])
+    return render.DASH if words is None else ", ".join(words) or "none"
 
 
 def _recorded(document: dict[str, Any]) -> str:

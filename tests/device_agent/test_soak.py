@@ -125,8 +125,18 @@ def test_flags_of_a_window_are_all_that_were_seen_in_it() -> None:
     readings = (reading("throttled", 10, 0), reading("throttled", 60, 0x50002), reading("throttled", 70, 4))
     found = soak_windows(soak(readings=readings), (FLAGS,), 4)
     assert [window.flags for window in found] == [0, None, 0x50006, None]
-    assert throttle_words(0x50006) == ("capped", "throttled")
-    assert throttle_words(0) == ()
+    assert throttle_words(0x50006, {}) == ("capped", "throttled")
+    assert throttle_words(0, {}) == ()
+    assert throttle_words(None, {}) is None
+
+
+def test_a_counter_of_events_counts_where_it_was_seen_to_rise() -> None:
+    counter = channel("oc1", Quantity.COUNT, "soc")
+    readings = tuple(reading("oc1", second, value) for second, value in ((-5, 3), (10, 4), (40, 4), (55, 9), (80, 9)))
+    found = soak_windows(soak(readings=readings), (counter,), 2)
+    assert [dict(window.counts) for window in found] == [{"oc1": 1}, {"oc1": 5}]
+    assert throttle_words(None, dict(found[1].counts)) == ("oc1 +5",)
+    assert throttle_words(None, {"oc1": 0.0}) == ()
 
 
 def test_a_total_is_not_added_to_its_parts_nor_a_meter_to_another() -> None:
