@@ -50,7 +50,7 @@ def run(name: str) -> Any:
     return document
 
 
-@pytest.mark.parametrize("name", ["idle_agent", "fidelity", "sampler", "startup"])
+@pytest.mark.parametrize("name", ["disturbed", "idle_agent", "fidelity", "sampler", "startup"])
 def test_quick(name: str) -> None:
     run(name)
 
@@ -60,4 +60,14 @@ def test_push() -> None:
     rows = {row["metric"]: row for row in run("push")["rows"]}
     assert rows["bytes sent for a known hash"]["value"] == 0
     assert all(row["met"] for name, row in rows.items() if "sha256 of the stored file" in name)
-    assert all(row["met"] for name, row in rows.items() if "sent twice" in name)
+    # How much was on its way at the kill is a matter of the machine's load.
+    assert [row["value"] for name, row in rows.items() if "although it was on the disk" in name] == [0]
+
+
+def test_energy() -> None:
+    """Synthetic and seeded, so its figures may be judged: no goal is missed, and the errors are all within theirs."""
+    rows = run("energy")["rows"]
+    assert not [row["metric"] for row in rows if row["met"] is False]
+    errors = [row for row in rows if row["unit"] == "%" and row["goal"]]
+    assert len(errors) == 10
+    assert all(row["met"] for row in errors)
