@@ -123,24 +123,28 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         upload = await self._begin(header)
         if upload is None:
             return codec.upload_response_to_pb(self._agent.store.get(header.artifact.sha256))
+        writing: Future[None] | None = None
+        chunks: list[bytes] = []
+        size = 0
         try:
-            writing: Future[None] | None = None
-            chunks: list[bytes] = []
-            size = 0
             async for message in messages:
                 chunk = codec.upload_chunk_from_pb(message)
                 chunks.append(chunk)
                 size += len(chunk)
-                if size >= _WRITE_BYTES or len(chunks) >= _WRITE_CHUNKS:
+                full = size >= _WRITE_BYTES or len(chunks) >= _WRITE_CHUNKS
+                # What a slow link brings in a minute must not wait here for more: a kill would lose it.
+                if full or writing is None or writing.done():
                     if writing is not None:
-                        await asyncio.wrap_future(writing)
+                        await _written(writing)
                     writing = self._disk.submit(upload.write, chunks)
                     chunks, size = [], 0
             if writing is not None:
-                await asyncio.wrap_future(writing)
-            await asyncio.wrap_future(self._disk.submit(upload.write, chunks))
+                await _written(writing)
+            rest, chunks = chunks, []
+            await _written(self._disk.submit(upload.write, rest))
             artifact = await asyncio.wrap_future(self._disk.submit(upload.finish))
         finally:
+            self._disk.submit(upload.keep, chunks)  # where the link was cut, the next upload begins after these
             self._disk.submit(upload.close)
             self._trim_soon()
         return codec.upload_response_to_pb(artifact)
@@ -214,6 +218,11 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             # The thread may open the file all the same; nobody is left to write it.
             opening.add_done_callback(_close_opened)
             raise
+
+
+async def _written(writing: Future[None]) -> None:
+    """Wait for a write, which goes on if this upload is cancelled meanwhile: later chunks must not take its place."""
+    await asyncio.shield(asyncio.wrap_future(writing))
 
 
 def _close_opened(opening: Future[Upload | None]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from device_agent.contract.artifact import Artifact
-from device_agent.contract.errors import ArtifactCorrupt, InvalidRequest, StorageFull
+from device_agent.contract.errors import ArtifactCorrupt, BoardfitError, InvalidRequest, StorageFull
 from device_agent.digest import FileDigest
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -36,6 +37,7 @@ class Upload:
         self._commit = commit
         self._release = release
         self._closed = False
+        self._sound = True  # False once a write was cut short: what follows would stand in the wrong place
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(self._file, offset)
@@ -47,6 +49,7 @@ class Upload:
 
     def write(self, chunks: Iterable[bytes]) -> None:
         """Append chunks. ArtifactCorrupt past the announced size, StorageFull; both discard the partial file."""
+        self._sound = False
         for chunk in chunks:
             if self._written + len(chunk) > self.artifact.size_bytes:
                 self._discard()
@@ -62,7 +65,14 @@ class Upload:
                     raise self._full(error) from error
                 view = view[count:]
             self._written += len(chunk)
+        self._sound = True
         self._digest.grown()
+
+    def keep(self, chunks: Iterable[bytes]) -> None:
+        """Append the last chunks of a transfer that was cut, if nothing went wrong before; what fails is sent again later."""
+        if self._sound and not self._closed:
+            with contextlib.suppress(OSError, BoardfitError):
+                self.write(chunks)
 
     def finish(self) -> Artifact:
         """Check size and hash, synchronise and store.
