@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.agents import serving
-from benchmarks.contenders import Case, agent_p50, bare_p50, real_case, tool_p50, why_no_tool
+from benchmarks.contenders import Case, agent_p50, bare_p50, real_case, tool_figures, why_no_tool
 from benchmarks.nets import write_convolutions, write_tflite_convolutions
 from benchmarks.processes import Others
 from benchmarks.real_models import (
@@ -122,7 +122,7 @@ def _compare(client: AgentClient, case: Case, rounds: int, *, tool: bool) -> lis
             if who == _AGENT:
                 times[who] = agent_p50(client, case)
             else:
-                times[who] = tool_p50(case) if who == _TOOL else bare_p50(case)
+                times[who] = tool_figures(case)[0] if who == _TOOL else bare_p50(case)
         found.append(tuple(times))
     return found
 
