@@ -39,9 +39,7 @@ def within_total(channels: Iterable[Channel]) -> list[Channel]:
     total = next((one.name for one in listed if one.name.removeprefix(f"{KIND}.") in TOTALS), None)
     if total is None:
         return listed
-    return [
-        replace(one, note="the whole board") if one.name == total else replace(one, part_of=total) for one in listed
-    ]
+    return [one if one.name == total else replace(one, part_of=total) for one in listed]
 
 
 def _site(rail: str) -> str:

@@ -21,6 +21,7 @@ from device_agent.sensors.base import KeptFile, NotHere, Sensor, is_denied, numb
 KIND = "rapl"
 ZONES = "sys/class/powercap/intel-rapl:*"
 FILES = tuple(f"{ZONES}/{name}" for name in ("name", "energy_uj", "max_energy_range_uj"))
+_NOTE = "the processor's own count: without the power supply, disks, screen and fans"
 _SITES = {"core": "cpu", "uncore": "gpu", "dram": "memory", "psys": "board"}
 
 
@@ -84,7 +85,7 @@ class Rapl(Sensor):
                     meter=KIND,
                     part_of=_part_of(name, kind, within, platform),
                     interval_s=0.001,
-                    note=f"wraps at {int(range_uj) / 1e6:.0f} J, put together again",
+                    note=None if name == platform else _NOTE,
                 )
                 rows.append((channel, EnergyCounter(KeptFile(path), int(range_uj))))
         if rows:
