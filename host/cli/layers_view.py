@@ -16,7 +16,6 @@ from host.cli import render
 MOST_ROWS = 30
 #: Columns from which a table has room for the inputs and for long bars.
 WIDE = 110
-_MOST_KIND = 18
 _RIGHT = ("median", "share")
 
 
@@ -80,7 +79,7 @@ def _table(rows: Sequence[Row], title: str | None, width: int) -> Table:
     table = render.table("layer", "kind", *shapes, *_RIGHT, "", right=(*shapes, *_RIGHT), title=title)
     bar = 20 if wide else 6
     shown, rest = rows[:MOST_ROWS], rows[MOST_ROWS:]
-    kinds = [_shortened(row.kind, _MOST_KIND) for row in shown]
+    kinds = [_shortened(row.kind, 24 if wide else 14) for row in shown]
     cells = [
         (
             *((_shape(row.input_shape),) if wide else ()),
@@ -100,8 +99,8 @@ def _table(rows: Sequence[Row], title: str | None, width: int) -> Table:
         )
     titles = (*shapes, *_RIGHT)
     taken = sum(max(len(titles[place]), *(len(row[place]) for row in cells)) for place in range(len(titles)))
-    # Two spaces stand between columns.
-    room = max(12, width - taken - max(len("kind"), *map(len, kinds)) - bar - 2 * (len(titles) + 2) - 1)
+    # Three spaces stand between columns, one at each end.
+    room = max(12, width - taken - max(len("kind"), *map(len, kinds)) - bar - 3 * (len(titles) + 2) - 2)
     largest = rows[0].share or 1.0
     for row, kind, own in zip(shown, kinds, cells, strict=False):
         name = render.DASH if row.name is None else _tail(row.name, room)
