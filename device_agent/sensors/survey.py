@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.contract.device import MissingSensor, Quantity
-from device_agent.sensors.base import Sensor
-from device_agent.sensors.kinds import KINDS, POWER_KINDS
+from device_agent.sensors.base import NotHere, Sensor
+from device_agent.sensors.kinds import KINDS, POWER_KINDS, Kind
 from device_agent.sensors.recording import recorded_vcgencmd
 from device_agent.sensors.vcgencmd import Vcgencmd, find_vcgencmd
 
@@ -35,13 +35,21 @@ def survey(root: Path = _LIVE, *, expected: Collection[str] | None = None, vcgen
     sensors: list[Sensor] = []
     missing: list[MissingSensor] = []
     for kind in KINDS:
-        found = kind.find(root, vcgencmd)
+        found = _find(kind, root, vcgencmd)
         if isinstance(found, Sensor):
             sensors.append(found)
         elif found.broken or kind.everywhere or kind.name in (expected or ()):
             missing.append(MissingSensor(kind=kind.name, reason=found.reason))
     why = why_no_power(sensors, missing)
     return Survey(sensors=tuple(sensors), missing=tuple(missing) if why is None else (*missing, why))
+
+
+def _find(kind: Kind, root: Path, vcgencmd: Vcgencmd | None) -> Sensor | NotHere:
+    """Find one kind. A folder that may not be entered is a reason, and none for the others to be missing."""
+    try:
+        return kind.find(root, vcgencmd)
+    except OSError as error:
+        return NotHere(reason=f"cannot look for it: {error}", broken=True)
 
 
 def why_no_power(sensors: Collection[Sensor], missing: Collection[MissingSensor]) -> MissingSensor | None:

@@ -179,6 +179,21 @@ def test_a_counter_for_root_only_says_so() -> None:
     assert found.reason in told["power"]
 
 
+def test_a_folder_that_may_not_be_entered_is_told_and_hides_nothing_else() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        write(
+            root, {"sys/class/thermal/thermal_zone0/temp": "41000", "proc/pressure/cpu": "", "proc/loadavg": "0.1 0 0"}
+        )
+        (root / "proc/pressure").chmod(0)
+        with as_nobody():
+            found = survey(root)
+        (root / "proc/pressure").chmod(0o755)
+    assert "Permission denied" in reasons(found)["pressure"]
+    assert set(channels(found)) == {"thermal.thermal_zone0", "cpu.load"}
+
+
 def test_the_name_of_a_monitor_counts_and_not_its_number(tmp_path: Path) -> None:
     root = unpacked("pi4", tmp_path)
     before = {name: one.quantity for name, one in channels(survey(root)).items()}
