@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import random
 import socket
+import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -421,3 +424,66 @@ def test_a_meter_behind_a_slow_link_gives_the_energy_and_says_how_well_it_is_ali
     assert abs(estimate.gross_j - truth) <= 1.5 * estimate.gross_uncertainty_j
     assert estimate.net_j == pytest.approx(net, rel=0.01)
     assert estimate.note is None
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def plug() -> Iterator[str]:
+    """The script of the documentation, listening on a port of its own: 3 W, whatever the board does."""
+    text = (ROOT / "docs/external-meters.md").read_text()
+    script = text.split("```python\n")[1].split("```")[0]
+    assert '("0.0.0.0", 5025)' in script
+    script = script.replace('("0.0.0.0", 5025))', '("127.0.0.1", 0)); print(server.getsockname()[1], flush=True)')
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"tcp:127.0.0.1:{process.stdout.readline().strip()}"
+        process.kill()
+
+
+def device_agent(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "device_agent", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_bench_on_the_board_with_the_script_of_the_documentation(plug: str, tmp_path: Path) -> None:
+    model = str(ROOT / "tests/fixtures/models/tiny.onnx")
+    options = (
+        "--store",
+        str(tmp_path),
+        "--threads",
+        "1",
+        "--min-time",
+        "1",
+        "--max-time",
+        "1",
+        "--idle",
+        "1",
+        "--json",
+    )
+    ran = device_agent("bench", model, "--meter", plug, *options)
+    assert ran.returncode == 0, ran.stderr
+    document = json.loads(ran.stdout)
+    first = document["energy"][0]
+    assert first["meter"] == EXTERNAL
+    assert first["mean_power_w"] == pytest.approx(3.0, rel=0.05)
+    assert first["idle_power_w"] == pytest.approx(3.0, rel=0.05)
+    assert document["energy_j_per_run"] == {"gross": first["gross_j"], "net": first["net_j"]}
+    assert abs(first["net_j"]) <= 2 * first["uncertainty_j"]["net"]
+    assert "by arrival only" in first["note"]
+    assert first["alignment_error_s"] > 0.1
+
+
+def test_sensors_shows_the_meter_and_serve_refuses_one_that_is_none(plug: str, tmp_path: Path) -> None:
+    ran = device_agent("sensors", "--meter", plug, "--json")
+    assert ran.returncode == 0, ran.stderr
+    document = json.loads(ran.stdout)
+    (shown,) = (one for one in document["sensors"] if one["kind"] == "external-meter")
+    assert shown["channels"][0]["value"] == pytest.approx(3.0, rel=0.15)
+    assert "power" not in [one["kind"] for one in document["missing"]]
+    for command in (("serve", "--listen", "127.0.0.1:0"), ("bench", str(ROOT / "tests/fixtures/models/tiny.onnx"))):
+        refused = device_agent(*command, "--store", str(tmp_path), "--meter", "usb:0")
+        assert refused.returncode == 2
+        assert "'usb:0' is not a meter; give serial:" in refused.stderr
+        assert "Traceback" not in refused.stderr
