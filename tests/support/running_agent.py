@@ -50,12 +50,19 @@ StartAgent = Callable[..., RunningAgent]
 
 
 def start_agent(
-    store: Path, *, arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None
+    store: Path,
+    *,
+    arguments: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+    python: tuple[str, ...] = (sys.executable,),
 ) -> RunningAgent:
-    """Start `device-agent serve` on a free port of 127.0.0.1 and return when it listens; AssertionError if it doesn't."""
+    """Start `device-agent serve` on a free port of 127.0.0.1 and return when it listens; AssertionError if it doesn't.
+
+    `python` is the command that takes an interpreter's arguments.
+    """
     store.parent.mkdir(parents=True, exist_ok=True)
     log = store.parent / f"{store.name}.log"
-    command = [sys.executable, "-m", "device_agent", "serve", "--listen", "127.0.0.1:0", "--store", str(store)]
+    command = [*python, "-m", "device_agent", "serve", "--listen", "127.0.0.1:0", "--store", str(store)]
     with log.open("a") as stderr:
         process = subprocess.Popen(
             [*command, *arguments],
