@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from json_schemas import validate
 from running_agent import RunningAgent, StartAgent, wait_until, workers_of
 from wire_client import ENDLESS, Connect, WireClient
 
@@ -219,6 +220,38 @@ def test_bench_measures_without_a_host(tiny_onnx: Path, tmp_path: Path) -> None:
     assert found["runs"] >= 50
     assert found["threads"] == 1
     assert found["artifact"]["name"] == "tiny.onnx"
+
+
+def test_bench_of_several_models_compares_them(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    other = tmp_path / "other.onnx"
+    other.write_bytes(tiny_onnx.read_bytes())
+    command = (
+        "bench", str(tiny_onnx), str(other), "--threads", "1", "--cpus", "0", "--min-runs", "20", "--min-time", "50ms",
+        "--max-time", "200ms", "--warmup-time", "0", "--store", str(tmp_path / "store"),
+    )  # fmt: skip
+    done = device_agent(*command, "--json", "--cold-starts", "2")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    validate(found, "compare_bench")
+    assert [artifact["name"] for artifact in found["artifacts"]] == ["tiny.onnx", "other.onnx"]
+    assert [artifact["cold_starts"]["count"] for artifact in found["artifacts"]] == [2, 2]
+    assert found["cpus"] == [0]
+    text = device_agent(*command)
+    assert text.returncode == 0, text.stderr
+    assert re.search(r"^other.onnx +(faster|slower|undecided|no difference of 2 % or more): ", text.stdout, re.M)
+    assert max(map(len, text.stdout.splitlines())) <= 100
+
+
+def test_bench_names_options_as_they_were_typed(tiny_onnx: Path, tmp_path: Path) -> None:
+    done = device_agent("bench", str(tiny_onnx), "--cpus", "8000", "--store", str(tmp_path / "store"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--cpus 8000: this device lets the agent use" in done.stderr
+    refused = device_agent("bench", str(tiny_onnx), "--soak", "5s", "--max-time", "1")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--max-time has no effect with --soak" in refused.stderr
 
 
 def test_an_interrupted_bench_says_so(tiny_onnx: Path, tmp_path: Path) -> None:

@@ -113,6 +113,19 @@ def test_two_models_are_measured_in_turns(bench: Callable[..., Any], model: Path
     assert len(stored.measurement.latencies_ns(1)) == document["artifacts"][1]["runs"]
 
 
+def test_a_soak_and_cold_starts(bench: Callable[..., Any], model: Path) -> None:
+    ran = bench(model, "--soak", "1s", "--cold-starts", 2, "--threads", 1, "--warmup-time", "100ms", "--json")
+    assert ran.code == 0, ran.err
+    document = ran.document
+    validate(document, "bench")
+    assert document["cold_starts"]["count"] == 2
+    assert document["memory"]["runtime_bytes"] > 0
+    windows = document["soak"]["windows"]
+    assert sum(window["runs"] for window in windows) == document["runs"]
+    # It may end a turn late, on a busy machine much later; it never ends early.
+    assert windows[-1]["end_s"] >= 0.99
+
+
 def test_the_table_of_several_models(bench: Callable[..., Any], model: Path) -> None:
     ran = bench(model, model, *QUICK, "--threads", 1, "--layers")
     assert ran.code == 0, ran.err
