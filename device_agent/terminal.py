@@ -40,7 +40,7 @@ def wrapped(text: str, columns: int, *, first: str = "", rest: str = "") -> list
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[str]:
     """Return the lines of a table: its first column to the left, the figures to the right.
 
-    A first column that leaves the figures no room ends in an ellipsis.
+    A first column that leaves the figures no room loses its beginning: names of layers and files differ at their ends.
     """
     every = [header, *rows]
     widths = [max(len(row[place]) for row in every) for place in range(len(header))]
@@ -55,4 +55,4 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int) ->
 
 
 def _cut(text: str, size: int) -> str:
-    return text if len(text) <= size else f"{text[: size - 1]}…"
+    return text if len(text) <= size else f"…{text[len(text) - size + 1 :]}"
