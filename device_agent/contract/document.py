@@ -148,11 +148,16 @@ def layers_document(measurement: Measurement, artifact: int) -> dict[str, Any]:
 
 
 def _beside_profiled(measurement: Measurement, artifact: int) -> float | None:
-    """Return the median of the plain runs while the profiled twin took its turns: conditions change later."""
+    """Return the median of the plain runs made while the profiled twin took its turns; of the undisturbed, if these are enough.
+
+    A preemption lengthens one node of many, and hardly moves the sum of their medians.
+    """
     own = [run for run in measurement.runs if run.artifact == artifact]
     end = max((run.start_ns for run in own if run.kind is RunKind.PROFILED), default=None)
-    plain = [run.latency_ns for run in own if run.kind is RunKind.TIMED and (end is None or run.start_ns <= end)]
-    return percentile(plain, 50) if plain else None
+    plain = [run for run in own if run.kind is RunKind.TIMED and (end is None or run.start_ns <= end)]
+    quiet = [run for run in plain if not run.disturbed]
+    used = quiet if enough_undisturbed(len(quiet), len(plain)) else plain
+    return percentile([run.latency_ns for run in used], 50) if used else None
 
 
 def device_document(device: DeviceInfo, name: str) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _table(rows: Sequence[Row], title: str | None, width: int) -> Table:
         (
             *((_shape(row.input_shape),) if wide else ()),
             _shape(row.output_shape),
-            render.latency_text(row.time_ns),
+            _time(row.time_ns),
             render.percent_text(row.share),
         )
         for row in shown
@@ -108,6 +108,11 @@ def _table(rows: Sequence[Row], title: str | None, width: int) -> Table:
     if rest:
         render.add_row(table, f"{len(rest)} others", "", *cells[-1], "")
     return table
+
+
+def _time(time_ns: float) -> str:
+    """Profilers count whole microseconds: what is below one is known to be short, and no more."""
+    return render.latency_text(time_ns) if time_ns >= 1000 else "< 1 µs"
 
 
 def _shape(sizes: Sequence[int] | None) -> str:

@@ -17,6 +17,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper
+from small_nets import TinyMobile
 from torch import nn
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat
@@ -30,9 +31,14 @@ from host.zoo.cifar_resnet import CifarResNet
 from host.zoo.mobilenet_v2 import MobileNetV2
 
 MODELS = Path(__file__).parents[1] / "fixtures" / "models"
-NETS = {
-    "resnet20": (lambda: CifarResNet(depth=20), (3, 16, 16)),
-    "mobilenet_v2": (lambda: MobileNetV2(width=0.5, input_size=32, in_channels=1, num_classes=10), (1, 32, 32)),
+CASES = {
+    "resnet20": (lambda: CifarResNet(depth=20), (3, 16, 16), "legacy"),
+    "mobilenet_v2": (
+        lambda: MobileNetV2(width=0.5, input_size=32, in_channels=1, num_classes=10),
+        (1, 32, 32),
+        "legacy",
+    ),
+    "tiny": (TinyMobile, (3, 8, 8), "dynamo"),
 }
 QUICK = Stopping(warmup_runs=1, warmup_time_s=0, min_runs=2, min_time_s=0, max_time_s=5, precision=None)
 
@@ -76,14 +82,11 @@ def dynamo(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     onnx.save(program.model_proto, str(path))
 
 
-@pytest.fixture(
-    scope="module", params=[(net, exporter) for net in NETS for exporter in ("legacy", "dynamo")], ids="-".join
-)
+@pytest.fixture(scope="module", params=CASES)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
-    net, exporter = request.param
-    factory, shape = NETS[net]
+    factory, shape, exporter = CASES[request.param]
     module = factory()
-    path = tmp_path_factory.mktemp(net) / "model.onnx"
+    path = tmp_path_factory.mktemp(request.param) / "model.onnx"
     if exporter == "legacy":
         export_onnx(module, shape, path)
     else:
