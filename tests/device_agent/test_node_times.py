@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from device_agent.contract.artifact import Artifact, ArtifactFormat
+from device_agent.contract.document import layers_document
+from device_agent.contract.measurement import ArtifactResult, Measurement, MeasureResult, NodeTime, Run, RunKind
 from device_agent.contract.settings import GraphOptimization, MeasureRequest, Settings, Stopping
 from device_agent.runtimes import onnxruntime_profile, registry
 from device_agent.runtimes.profiling import NoProfile
@@ -90,6 +92,62 @@ def test_a_runtime_without_a_profiler_is_measured_all_the_same(monkeypatch: pyte
     found = measured(MODELS / "tiny.onnx", Settings(runtime="steady"))
     assert found.nodes is None
     assert found.nodes_unavailable == "runtime steady tells no times of single nodes"
+
+
+# The sum of the nodes against the plain runs.
+
+
+def of_runs(runs: list[tuple[RunKind, int, bool]], nodes: tuple[NodeTime, ...] | None) -> Measurement:
+    """A measurement whose runs have these latencies in nanoseconds, one after the other."""
+    made = tuple(
+        Run(artifact=0, kind=kind, turn=place, start_ns=place * 1000, latency_ns=latency, disturbed=disturbed)
+        for place, (kind, latency, disturbed) in enumerate(runs)
+    )
+    result = ArtifactResult(
+        sha256="0" * 64,
+        load_ns=1,
+        provider="p",
+        provider_share=None,
+        peak_memory_bytes=None,
+        peak_rss_bytes=None,
+        nodes=nodes,
+        verdicts=(),
+        nodes_unavailable=None if nodes else "why",
+    )
+    return Measurement(
+        request=MeasureRequest(artifacts=("0" * 64,), profile_nodes=True),
+        result=MeasureResult(
+            runtime="r", runtime_version="1", threads=1, artifacts=(result,), device_time_ns=1, steal_fraction=None
+        ),
+        runs=made,
+        readings=(),
+    )
+
+
+NODES = tuple(NodeTime(name=name, op_type="Conv", median_ns=400.0, share=0.5, runs=9) for name in "ab")
+
+
+def test_only_plain_runs_beside_the_profiled_ones_count() -> None:
+    runs = [(RunKind.TIMED, 1000, False), (RunKind.PROFILED, 1500, False)] * 5 + [(RunKind.TIMED, 9000, False)] * 50
+    total = layers_document(of_runs(runs, NODES), 0)["layers_total"]
+    assert total == {"sum_ns": 800.0, "plain_ns": 1000.0, "ratio": 0.8}
+
+
+def test_disturbed_runs_do_not_count_where_enough_others_are() -> None:
+    profiled = [(RunKind.PROFILED, 1500, False)]
+    many = [(RunKind.TIMED, 1000, False)] * 40 + [(RunKind.TIMED, 5000, True)] * 60 + profiled
+    assert layers_document(of_runs(many, NODES), 0)["layers_total"]["plain_ns"] == 1000.0
+    few = [(RunKind.TIMED, 1000, False)] * 4 + [(RunKind.TIMED, 5000, True)] * 60 + profiled
+    assert layers_document(of_runs(few, NODES), 0)["layers_total"]["plain_ns"] == 5000.0
+
+
+def test_without_nodes_there_is_a_reason_and_no_sum() -> None:
+    runs = [(RunKind.TIMED, 1000, False)]
+    assert layers_document(of_runs(runs, None), 0) == {
+        "layers": None,
+        "layers_total": None,
+        "layers_unavailable": "why",
+    }
 
 
 # The trace, as ONNX Runtime writes it.
