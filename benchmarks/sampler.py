@@ -50,7 +50,7 @@ CHANGE = Goal(low=0.995, high=1.005)
 _SAMPLED, _PLAIN, _PLAIN_AGAIN = range(3)
 #: Runs so near to a switch of the sampler are left out: threads start and end there.
 _MARGIN_NS = 30_000_000
-_FEWEST_RUNS = 50
+_FEWEST_RUNS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,10 @@ async def _beside(board: str, sensors: Sequence[Sensor], model: Path, size: _Siz
                 break
     if windows is None:
         raise CannotMeasure("the worker ended before it timed a run")
-    return [_medians(runs, spans) for spans in windows.result()]
+    found = [one for spans in windows.result() if (one := _medians(runs, spans)) is not None]
+    if not found:
+        raise CannotMeasure("the timed loop hardly got a processor; the machine is too busy, try again later")
+    return found
 
 
 async def _switch(board: str, sensors: Sequence[Sensor], size: _Size) -> list[list[tuple[int, int]]]:
@@ -170,10 +173,11 @@ async def _switch(board: str, sensors: Sequence[Sensor], size: _Size) -> list[li
     return found
 
 
-def _medians(runs: Sequence[Run], spans: Sequence[tuple[int, int]]) -> tuple[float, float, float]:
+def _medians(runs: Sequence[Run], spans: Sequence[tuple[int, int]]) -> tuple[float, float, float] | None:
+    """Return the p50 of each window; None for a round with a window of too few runs."""
     within = [[run.latency_ns for run in runs if begin <= run.start_ns < end] for begin, end in spans]
     if min(map(len, within)) < _FEWEST_RUNS:
-        raise CannotMeasure(f"only {min(map(len, within))} runs in a window; the machine is too busy, try again later")
+        return None
     sampled, plain, again = (median(latencies) for latencies in within)
     return sampled, plain, again
 
