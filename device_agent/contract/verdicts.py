@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from device_agent.contract.device import Channel, Quantity
+from device_agent.contract.device import Channel
 from device_agent.contract.measurement import Reading, Run, RunKind, Verdict, VerdictCode
+from device_agent.contract.sensor_verdicts import hot, throttled, under_voltage
 from device_agent.contract.settings import MeasureRequest
-from device_agent.contract.statistics import median, median_interval, steadiest
+from device_agent.contract.stability import drift, modes
+from device_agent.contract.statistics import marks_are_void, median, median_interval, steadiest
 
 #: A run shorter than this many clock ticks cannot be timed to 1 %.
 CLOCK_TICKS = 100
@@ -17,15 +19,24 @@ CLOCK_TICKS = 100
 SHORTEST_RUN_NS = 10_000
 DISTURBED_SHARE = 0.1
 STEAL_SHARE = 0.02
+#: Share of the time in which a task waited for a processor. A quiet machine shows some 0.03, a busy loop on every core 0.4 to 1.
+PRESSURE_SHARE = 0.2
+#: The channels that tell of others, by their names (device_agent/sensors/pressure.py, cgroup_cpu.py).
+PRESSURE, QUOTA = "cpu.pressure", "cgroup.cpu-throttled"
+#: The kernel's avg10: an exponential mean with this time constant, computed anew every two seconds.
+_PRESSURE_S, _PRESSURE_STEP_S = 10.0, 2.0
+#: A period of a CPU quota, unless somebody set another; and the share of periods that may be cut short.
+_QUOTA_PERIOD_S = 0.1
+QUOTA_SHARE = 0.01
 #: Drift of the median from the first to the last third, beyond what a rank test at this many sigmas calls chance.
 DRIFT_SHARE = 0.02
-DRIFT_SIGMAS = 4.0
-FREQUENCY_DROP = 0.05
-HOT_MARGIN_C = 5.0
+DRIFT_SIGMAS = 3.5
+#: Two modes are worth a word this far apart, with this share of the runs each, and with this many times fewer runs between them.
+MODES_APART = 0.02
+MODE_SHARE = 0.15
+VALLEY_DEPTH = 5.0
 #: The unstable verdict's threshold where the request asked for no precision.
 DEFAULT_PRECISION = 0.05
-
-_UNDER_VOLTAGE, _CAPPED, _THROTTLED, _SOFT_LIMIT = 1, 2, 4, 8
 
 
 class ArtifactFacts(Protocol):
@@ -71,15 +82,17 @@ def judge(
         hint = "no run was timed; raise --max-time or lower --min-runs"
         return (Verdict(code=VerdictCode.UNSTABLE, value=0.0, unit="runs", threshold=1.0, hint=hint),)
     begin, end = timed[0].start_ns, timed[-1].start_ns + timed[-1].latency_ns
-    during = [reading for reading in readings if begin <= reading.time_ns <= end]
+    known = {channel.name for channel in channels}
+    usable = [reading for reading in readings if reading.channel in known]
+    during = [reading for reading in usable if begin <= reading.time_ns <= end]
     own = facts.artifacts[artifact]
     found = [
         *_too_short(timed, facts.clock_resolution_ns),
-        *_contended(timed, facts.steal_fraction),
-        *_unstable(timed, request.stopping.precision, alone=len(request.artifacts) == 1),
-        *_throttled(during, channels),
-        *_under_voltage(during, channels),
-        *_hot(during, channels, throttle_temperature_c),
+        *_contended(timed, usable, facts, begin, end),
+        *_unstable(timed, request),
+        *throttled(during, channels, before=[reading for reading in usable if reading.time_ns < begin]),
+        *under_voltage(during, channels),
+        *hot(during, channels, throttle_temperature_c),
         *_fell_back(request.settings.provider, own),
     ]
     return tuple(found) or (Verdict(code=VerdictCode.STABLE),)
@@ -98,9 +111,9 @@ def judge_load(
     The load itself fills the processors and moves the latencies, so contention and drift say nothing here.
     """
     found = [
-        *_throttled(readings, channels),
-        *_under_voltage(readings, channels),
-        *_hot(readings, channels, throttle_temperature_c),
+        *throttled(readings, channels),
+        *under_voltage(readings, channels),
+        *hot(readings, channels, throttle_temperature_c),
         *_fell_back(asked_provider, ran),
     ]
     return tuple(found) or (Verdict(code=VerdictCode.STABLE),)
@@ -110,154 +123,136 @@ def _too_short(timed: Sequence[Run], clock_resolution_ns: int) -> Iterable[Verdi
     typical = median(run.latency_ns for run in timed)
     least = max(CLOCK_TICKS * clock_resolution_ns, SHORTEST_RUN_NS)
     if typical < least:
-        hint = "the clock and the loop are a visible part of such a run; use a larger input or batch"
+        hint = "the clock and the loop are a visible part of such a run; measure a larger --batch or a larger input"
         yield Verdict(code=VerdictCode.TOO_SHORT, value=float(typical), unit="ns", threshold=float(least), hint=hint)
 
 
-def _contended(timed: Sequence[Run], steal_fraction: float | None) -> Iterable[Verdict]:
-    share = sum(run.disturbed for run in timed) / len(timed)
-    if share > DISTURBED_SHARE:
-        hint = "other work took the processor during these runs; stop it, or pin the worker with --cpus"
-        yield Verdict(
-            code=VerdictCode.CONTENDED,
-            value=share,
-            unit="share of runs preempted",
-            threshold=DISTURBED_SHARE,
-            hint=hint,
-        )
-    elif steal_fraction is not None and steal_fraction > STEAL_SHARE:
-        hint = "the hypervisor gave the processor to other machines; measure again later or on a dedicated machine"
-        yield Verdict(
-            code=VerdictCode.CONTENDED,
-            value=steal_fraction,
-            unit="share of a core stolen",
-            threshold=STEAL_SHARE,
-            hint=hint,
-        )
+def _contended(
+    timed: Sequence[Run], readings: Sequence[Reading], facts: JobFacts, begin_ns: int, end_ns: int
+) -> Iterable[Verdict]:
+    """The marks of disturbed runs tell most, where they tell anything; else the pressure does.
+
+    On two threads the process's counter marks 0 to 2 % of short runs that nobody preempts, and over 95 % beside busy loops.
+    """
+    by_marks = not marks_are_void(timed)
+    pressure = _pressure(readings, begin_ns, end_ns)
+    seconds = (end_ns - begin_ns) / 1e9
+    stopped = _rise(readings, QUOTA, begin_ns, end_ns) * _QUOTA_PERIOD_S / seconds if seconds > 0 else 0.0
+    findings = (
+        (
+            sum(run.disturbed for run in timed) / len(timed) if by_marks else 0.0,
+            "share of runs preempted",
+            DISTURBED_SHARE,
+            "other work took the processor during these runs; stop it, or pin the worker to idle processors with --cpus",
+        ),
+        (
+            0.0 if by_marks or pressure is None else pressure,
+            "share of time that tasks waited for a processor",
+            PRESSURE_SHARE,
+            "more tasks than processors; stop other work, ask for fewer --threads, or pin the worker with --cpus. Preempted runs "
+            "tell nothing here: of runs longer than a time slice nearly all are",
+        ),
+        (
+            stopped,
+            "share of time stopped by a CPU quota",
+            QUOTA_SHARE,
+            "the container's CPU quota stopped the worker; raise it, or ask for fewer --threads",
+        ),
+        (
+            facts.steal_fraction or 0.0,
+            "share of a core stolen",
+            STEAL_SHARE,
+            "the hypervisor gave the processor to other machines; measure again later or on a dedicated machine",
+        ),
+    )
+    for value, unit, threshold, hint in findings:
+        if value > threshold:
+            yield Verdict(code=VerdictCode.CONTENDED, value=value, unit=unit, threshold=threshold, hint=hint)
+            return
 
 
-def _unstable(timed: Sequence[Run], precision: float | None, *, alone: bool) -> Iterable[Verdict]:
-    """Several artifacts ask for the precision of their ratios, so each median alone is held to the default one."""
-    latencies = steadiest(timed)
-    wanted = precision if precision is not None and alone else DEFAULT_PRECISION
-    width = median_interval(latencies).relative_half_width
-    if width is None or width > wanted:
-        value = 1.0 if width is None else width
-        hint = "raise --max-time, or compare with a baseline in the same job, where drift cancels"
-        yield Verdict(
-            code=VerdictCode.UNSTABLE,
-            value=value,
-            unit="relative half-width of the median",
-            threshold=wanted,
-            hint=hint,
-        )
+def _pressure(readings: Sequence[Reading], begin_ns: int, end_ns: int) -> float | None:
+    """Return the CPU pressure of the window alone, None if the window is shorter than two of the kernel's steps.
+
+    A reading is an exponential mean of the last ten seconds, so what was before the window is taken out.
+    """
+    inside = [one for one in readings if one.channel == PRESSURE and begin_ns <= one.time_ns <= end_ns]
+    if not inside or (inside[-1].time_ns - begin_ns) / 1e9 < 2 * _PRESSURE_STEP_S:
+        return None
+    before = [one for one in readings if one.channel == PRESSURE and one.time_ns < begin_ns]
+    first, last = before[-1] if before else inside[0], inside[-1]
+    kept = math.exp(-(last.time_ns - max(begin_ns, first.time_ns)) / 1e9 / _PRESSURE_S)
+    if kept > 0.9:
+        return None
+    return min(1.0, max(0.0, (last.value - first.value * kept) / (1 - kept)))
+
+
+def _rise(readings: Sequence[Reading], channel: str, begin_ns: int, end_ns: int) -> float:
+    """Return by how much a cumulative count rose during the window, from the last reading before it where there is one."""
+    values = [one for one in readings if one.channel == channel and one.time_ns <= end_ns]
+    before = [one.value for one in values if one.time_ns < begin_ns]
+    inside = [one.value for one in values if one.time_ns >= begin_ns]
+    return max(0.0, inside[-1] - (before or inside)[-1 if before else 0]) if inside else 0.0
+
+
+def _unstable(timed: Sequence[Run], request: MeasureRequest) -> Iterable[Verdict]:
+    """Drift and modes say why an interval is wide, so they come first. A soak is there to show a drift, so it has none of this.
+
+    Several artifacts ask for the precision of their ratios, so each median alone is held to the default one.
+    """
+    if request.soak_s is not None:
         return
-    change, sigmas = drift(latencies)
-    if abs(change) > DRIFT_SHARE and abs(sigmas) > DRIFT_SIGMAS:
-        hint = "the latency moved during the measurement; raise --warmup-time and let the device reach its temperature"
+    latencies = steadiest(timed)
+    alone = len(request.artifacts) == 1
+    moved = drift(latencies)
+    if abs(moved.change) > DRIFT_SHARE and abs(moved.sigmas) > DRIFT_SIGMAS:
+        hint = "the latency moved during the measurement; raise --warmup-time, or see with --soak where it settles"
+        if not alone:
+            hint += ". The ratios are not touched: the drift cancels in them"
         yield Verdict(
             code=VerdictCode.UNSTABLE,
-            value=change,
+            value=moved.change,
             unit="relative drift of the median",
             threshold=DRIFT_SHARE,
             hint=hint,
         )
-
-
-def drift(latencies: Sequence[float]) -> tuple[float, float]:
-    """Return (relative change of the median from the first to the last third, its Mann-Whitney z). (0, 0) for under nine.
-
-    The z takes values as independent; autocorrelation inflates it, hence a threshold of several sigmas and a size beside it.
-    """
-    third = len(latencies) // 3
-    if third < 3:
-        return 0.0, 0.0
-    first, last = latencies[:third], latencies[-third:]
-    change = median(last) / median(first) - 1
-    ordered = sorted([(value, 0) for value in first] + [(value, 1) for value in last])
-    ranks = 0.0
-    place = 0
-    while place < len(ordered):
-        same = place
-        while same < len(ordered) and ordered[same][0] == ordered[place][0]:
-            same += 1
-        shared = (place + 1 + same) / 2
-        ranks += shared * sum(side for _, side in ordered[place:same])
-        place = same
-    u = ranks - third * (third + 1) / 2
-    sigma = math.sqrt(third * third * (2 * third + 1) / 12)
-    return change, (u - third * third / 2) / sigma
-
-
-def _values(readings: Sequence[Reading], channels: Sequence[Channel], quantity: Quantity) -> dict[str, list[float]]:
-    """Return the values of every channel of a quantity, by channel name."""
-    found: dict[str, list[float]] = {channel.name: [] for channel in channels if channel.quantity is quantity}
-    for reading in readings:
-        if reading.channel in found:
-            found[reading.channel].append(reading.value)
-    return {name: values for name, values in found.items() if values}
-
-
-def _fastest_clock(readings: Sequence[Reading], channels: Sequence[Channel]) -> list[float]:
-    """Return the highest clock of all processors at each moment that was sampled.
-
-    The clocks of idle processors and of a GPU wander with the governor and say nothing; the fastest processor is at work.
-    """
-    clocks = {one.name for one in channels if one.quantity is Quantity.FREQUENCY and one.site == "cpu"}
-    fastest: dict[int, float] = {}
-    for reading in readings:
-        if reading.channel in clocks:
-            fastest[reading.time_ns] = max(reading.value, fastest.get(reading.time_ns, 0.0))
-    return [fastest[time_ns] for time_ns in sorted(fastest)]
-
-
-def _bits(readings: Sequence[Reading], channels: Sequence[Channel]) -> int:
-    """Return every bit that a flags channel showed during the runs."""
-    every = 0
-    for values in _values(readings, channels, Quantity.FLAGS).values():
-        for value in values:
-            every |= int(value)
-    return every
-
-
-def _throttled(readings: Sequence[Reading], channels: Sequence[Channel]) -> Iterable[Verdict]:
-    bits = _bits(readings, channels) & (_CAPPED | _THROTTLED | _SOFT_LIMIT)
-    if bits:
-        hint = "the firmware capped the clock; cool the board or improve its power supply, then measure again"
-        yield Verdict(code=VerdictCode.THROTTLED, value=float(bits), unit="flags", threshold=0.0, hint=hint)
         return
-    clocks = _fastest_clock(readings, channels)
-    highest = max(clocks, default=0.0)
-    # A governor that ramps up starts low and ends high; only an end below the peak is a cap.
-    drop = 1 - median(clocks[-max(1, len(clocks) // 3) :]) / highest if highest else 0.0
-    if drop > FREQUENCY_DROP:
-        hint = "the clock fell during the runs; cool the board, or set the governor to performance and measure again"
+    two = modes(latencies, MODE_SHARE)
+    if two is not None and two.depth > VALLEY_DEPTH and two.apart > MODES_APART:
+        hint = (
+            f"two modes, {two.slow_share:.0%} of the runs in the slower one: a clock that flips or a worker that moves between"
+            " unlike processors; set the governor to performance, or pin the worker with --cpu-group or --cpus"
+        )
         yield Verdict(
-            code=VerdictCode.THROTTLED,
-            value=drop,
-            unit="relative drop of the clock",
-            threshold=FREQUENCY_DROP,
+            code=VerdictCode.UNSTABLE,
+            value=two.apart,
+            unit="relative distance of two modes",
+            threshold=MODES_APART,
             hint=hint,
         )
-
-
-def _under_voltage(readings: Sequence[Reading], channels: Sequence[Channel]) -> Iterable[Verdict]:
-    if _bits(readings, channels) & _UNDER_VOLTAGE:
-        hint = "the supply voltage fell too low; use the board's own power supply and a short cable"
-        yield Verdict(code=VerdictCode.UNDER_VOLTAGE, value=1.0, unit="flag", threshold=0.0, hint=hint)
-
-
-def _hot(
-    readings: Sequence[Reading], channels: Sequence[Channel], throttle_temperature_c: float | None
-) -> Iterable[Verdict]:
-    if throttle_temperature_c is None:
         return
-    sites = {channel.name for channel in channels if channel.site in ("cpu", "soc", "gpu")}
-    peaks = [max(values) for name, values in _values(readings, channels, Quantity.TEMPERATURE).items() if name in sites]
-    limit = throttle_temperature_c - HOT_MARGIN_C
-    if peaks and max(peaks) >= limit:
-        hint = f"the board throttles at {throttle_temperature_c:g} degrees; add cooling or pause between measurements"
-        yield Verdict(code=VerdictCode.HOT, value=max(peaks), unit="degrees Celsius", threshold=limit, hint=hint)
+    precision = request.stopping.precision
+    wanted = precision if precision is not None and alone else DEFAULT_PRECISION
+    width = median_interval(latencies).relative_half_width
+    if width is None:
+        hint = "too few runs for an interval with the autocorrelation they have; raise --max-time"
+        yield Verdict(
+            code=VerdictCode.UNSTABLE,
+            value=1.0,
+            unit="relative half-width of the median",
+            threshold=wanted,
+            hint=hint,
+        )
+    elif width > wanted:
+        longer = math.ceil((width / wanted) ** 2)
+        hint = f"raise --max-time some {longer} times, or compare with a baseline in the same job, where drift cancels"
+        yield Verdict(
+            code=VerdictCode.UNSTABLE,
+            value=width,
+            unit="relative half-width of the median",
+            threshold=wanted,
+            hint=hint,
+        )
 
 
 def _fell_back(asked: str | None, own: ArtifactFacts) -> Iterable[Verdict]:
