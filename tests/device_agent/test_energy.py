@@ -285,7 +285,7 @@ def simulated(
     quantity: Quantity = Quantity.POWER,
     interval_s: float | None = None,
 ) -> tuple[float, float, list[float], list[float]]:
-    """Return the shares of gross and net intervals that hold the truth, and the relative errors. `noise_w` is per watt of load."""
+    """Return the shares of gross and net intervals that hold the truth, and the relative errors. `noise_w` is per watt."""
     rng = random.Random(seed)
     held = [0, 0]
     errors: tuple[list[float], list[float]] = ([], [])
