@@ -53,6 +53,7 @@ class ResidentMemory:
 class WorkerRss(Sensor):
     """The worker's resident memory over time. The peak in a result is the kernel's own mark, not the largest of these."""
 
+    kind = "worker-rss"
     interval_s = 0.1
 
     def __init__(self, pid: int) -> None:
