@@ -2,10 +2,9 @@
 
 MLPerf's load generator (mlcommons/inference, loadgen/early_stopping.cc) passes a run of the server scenario if so few requests
 over the bound would be seen with a probability of 1 % at most, were their true share 1 - percent. That takes requests as
-independent. In a queue they are late in bursts: at the very rate at which the true share is 1 %, that test passes 3 % of runs
-where streams are busy 30 % of the time and over 90 % at 90 % (simulated, 500 requests). So the counts are first divided by the
-length of the bursts. Then at most 5 % pass at that rate, all looks together, and fewer above it.
-The simulation is in tests/device_agent/test_bound.py.
+independent. In a queue they are late in bursts: at the very rate at which the true share is 1 %, that test passes 4 % of trials
+where a stream is busy 30 % of the time, 20 % at 60 % and 70 % with four streams busy 90 % of the time. So the counts are first
+divided by the length of the bursts. Then 5 % at most pass at that rate, all looks together: see benchmarks/bounds.py.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable
 
 import pytest
-from simulated_queue import queue_latencies
 
+from benchmarks.queues import queue_latencies
 from device_agent.contract.bound import (
     CONFIDENCE,
     LOOKS,

@@ -12,8 +12,8 @@ from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 
 import pytest
-from simulated_queue import queue_latencies
 
+from benchmarks.queues import queue_latencies
 from device_agent.contract.bound import LOOKS, may_still_keep, within_bound
 from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.load import MAX_REQUESTS, LoadRequest, ServedRequest, longest_s
