@@ -137,14 +137,16 @@ class TestOneJobAtATime:
         with pytest.raises(grpc.RpcError):
             list(running)
         # The worker is killed at once, and reaped within moments that no caller should have to count.
-        for _ in range(600):
-            try:
-                _, result = client.measure(artifact)
-            except DeviceBusy:
-                continue
-            assert result.artifacts
-            return
-        pytest.fail("the device stayed busy after its job was cancelled")
+        wait_until(lambda: measured(client, artifact), "the device is free after its job was cancelled")
+
+
+def measured(client: WireClient, artifact: Artifact) -> bool:
+    try:
+        _, result = client.measure(artifact)
+    except DeviceBusy:
+        return False
+    assert result.artifacts
+    return True
 
 
 class TestLease:
