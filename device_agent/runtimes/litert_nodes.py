@@ -3,7 +3,7 @@
 The interpreter runs the file's operators under their own numbers. A delegate runs operators of its own: XNNPACK keeps the file's
 order, makes fully connected layers of 1x1 convolutions, takes padding and activations into the operator beside them, splits other
 activations off as clamps, and leaves out what needs no work. So operators of one kind are matched in order, and only where the
-counts agree; where they do not, or where several parts of the graph were delegated, nothing is said.
+counts agree in that part of the graph; where they do not, nothing is said.
 """
 
 from __future__ import annotations
@@ -84,15 +84,60 @@ class RanOperator:
 def match(ran: Sequence[RanOperator], file: Sequence[FileOperator]) -> list[tuple[int, ...]]:
     """Return for each operator that ran the places in `file` of those that it is made of; empty where that is not certain."""
     found: list[list[int]] = [[] if one.delegated or one.number >= len(file) else [one.number] for one in ran]
-    own = {place for places in found for place in places}
-    delegated = [place for place, one in enumerate(ran) if one.delegated]
-    numbers = [ran[place].number for place in delegated]
-    if numbers == sorted(set(numbers)):  # it starts anew in each part of the graph that is delegated
-        folded = _folded(file)
-        rest = [place for place in range(len(file)) if place not in own | folded]
-        for place, sources in _match_part([ran[place] for place in delegated], file, rest).items():
-            found[delegated[place]] = sources
+    made = [name for operator in file for name in operator.outputs]
+    stretches = _stretches(ran)
+    if len(set(made)) == len(made):
+        subsets = _subsets(file, {place for places in found for place in places})
+        own = [[ran[place].number for place in places] for delegated, places in stretches if not delegated]
+        alike = [delegated for delegated, _ in subsets] == [delegated for delegated, _ in stretches]
+        if alike and own == [places for delegated, places in subsets if not delegated]:
+            folded = _folded(file)
+            for (delegated, places), (_, candidates) in zip(stretches, subsets, strict=True):
+                if delegated:
+                    rest = [place for place in candidates if place not in folded]
+                    for place, sources in _match_part([ran[one] for one in places], file, rest).items():
+                        found[places[place]] = sources
     return [tuple(sorted(places)) for places in found]
+
+
+def _stretches(ran: Sequence[RanOperator]) -> list[tuple[bool, list[int]]]:
+    """Return (delegated, places): parts of the graph in the order in which they ran. A delegated one starts at a lower number."""
+    stretches: list[tuple[bool, list[int]]] = []
+    for place, one in enumerate(ran):
+        anew = one.delegated and place > 0 and one.number <= ran[place - 1].number
+        if not stretches or stretches[-1][0] != one.delegated or anew:
+            stretches.append((one.delegated, []))
+        stretches[-1][1].append(place)
+    return stretches
+
+
+def _subsets(file: Sequence[FileOperator], own: set[int]) -> list[tuple[bool, list[int]]]:
+    """Return (delegated, places in the file): how TFLite partitions a graph whose `own` operators no delegate takes.
+
+    Each part takes whatever of its kind is ready, in the order of the file (tflite/graph_info.cc).
+    """
+    missing = {name for operator in file for name in operator.outputs}
+    left = list(range(len(file)))
+    subsets: list[tuple[bool, list[int]]] = []
+    while left:
+        subset: tuple[bool, list[int]] | None = None
+        progress = True
+        while progress:
+            progress = False
+            for place in list(left):
+                delegated = place not in own
+                ready = missing.isdisjoint(file[place].inputs)
+                if ready and subset is None:
+                    subset = (delegated, [])
+                if ready and subset is not None and subset[0] == delegated:
+                    subset[1].append(place)
+                    missing.difference_update(file[place].outputs)
+                    left.remove(place)
+                    progress = True
+        if subset is None:
+            return []
+        subsets.append(subset)
+    return subsets
 
 
 def _folded(file: Sequence[FileOperator]) -> set[int]:

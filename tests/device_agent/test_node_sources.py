@@ -220,14 +220,42 @@ def test_weights_that_are_unpacked_at_load_are_passed_over() -> None:
     assert match(ran(IGEMM), file) == [(1,)]
 
 
-def test_the_interpreters_own_operators_are_known_by_number_and_several_parts_are_not_guessed() -> None:
+def odd(number: int) -> RanOperator:
+    return RanOperator(tag="odd", number=number, delegated=False)
+
+
+def test_parts_between_the_interpreters_own_operators_are_matched_one_by_one() -> None:
+    file = [
+        operator("conv", 3, "x", input_shapes=SPATIAL),
+        operator("odd", 32, "conv"),
+        operator("deep", 3, "odd", input_shapes=SPATIAL),
+        operator("mean", 40, "deep"),
+    ]
+    assert match([*ran(IGEMM), odd(1), *ran(IGEMM, "Mean (ND)")], file) == [(0,), (1,), (2,), (3,)]
+    assert match([*ran(IGEMM), odd(1), *ran(IGEMM, IGEMM, "Mean (ND)")], file) == [(0,), (1,), (), (), (3,)]
+
+
+def test_a_part_takes_whatever_is_ready_as_the_runtime_does() -> None:
+    file = [
+        operator("left", 3, "x", input_shapes=SPATIAL),
+        operator("odd", 32, "left"),
+        operator("right", 3, "x", input_shapes=SPATIAL),
+        operator("join", 0, "odd right"),
+    ]
+    # The right branch waits for nothing, so it runs in the first part, before an operator that stands before it in the file.
+    assert match([*ran(IGEMM, IGEMM), odd(1), *ran("Add (ND)")], file) == [(0,), (2,), (1,), (3,)]
+
+
+def test_another_number_of_parts_than_the_graph_has_names_only_what_is_known_by_number() -> None:
     file = [
         operator("conv", 3, "x", input_shapes=SPATIAL),
         operator("odd", 32, "conv"),
         operator("mean", 40, "odd"),
     ]
-    own = RanOperator(tag="odd", number=1, delegated=False)
-    one_part = [ran(IGEMM)[0], own, RanOperator(tag="Mean (ND)", number=1, delegated=True)]
-    assert match(one_part, file) == [(0,), (1,), (2,)]
-    two_parts = [ran(IGEMM)[0], own, ran("Mean (ND)")[0]]
-    assert match(two_parts, file) == [(), (1,), ()]
+    assert match([*ran(IGEMM), *ran("Mean (ND)"), odd(1)], file) == [(), (), (1,)]
+    assert match([odd(1), *ran(IGEMM, "Mean (ND)")], file) == [(1,), (), ()]
+
+
+def test_tensors_of_one_name_tell_nothing() -> None:
+    file = [operator("same", 3, "x", input_shapes=SPATIAL), operator("same", 40, "same")]
+    assert match(ran(IGEMM, "Mean (ND)"), file) == [(), ()]
