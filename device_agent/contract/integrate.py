@@ -77,7 +77,7 @@ def power_integral(series: Series, start_s: float, end_s: float, *, fewest: int 
       a drift that the samples follow isn't. t is Student's, for 2/3 of the differences, since those overlap. It presumes that
       samples don't keep time with the load: of a ripple whose period divides the sampling interval nothing here could tell.
     - gaps of more than three usual distances: the slow part of the standard deviation * (gap - 2 distances), summed as squares.
-    - the step of the power at the edges * STEP_S / 2, uniformly: how steep it was is not known.
+    - the step of the power at the beginning * STEP_S / 2, uniformly: how steep it was is not known. The end comes before its step.
     - resolution r: r / sqrt(12) * duration, fading as exp(-2 (pi s / r)^2) with the noise s, which makes quantised values average
       out (Widrow and Kollar, Quantization Noise, 2008).
     """
@@ -101,9 +101,11 @@ def power_integral(series: Series, start_s: float, end_s: float, *, fewest: int 
     mean = sum(values) / len(values)
     slow2 = max(0.0, sum((value - mean) ** 2 for value in values) / len(values) - noise2)
     before = bisect_left(series.times_s, start_s)
-    outside = [series.values[place] for place in (before - 1, last) if 0 <= place < len(series.values)]
     others2 = slow2 * sum((gap - 2 * spacing) ** 2 for gap in gaps)
-    others2 += _step_squared(mean, outside) + (_quantisation(series.resolution, noise2) * duration) ** 2
+    others2 += (
+        _step_squared(mean, series.values[max(0, before - 1) : before])
+        + (_quantisation(series.resolution, noise2) * duration) ** 2
+    )
     return Integral(
         energy_j=energy,
         uncertainty_j=math.hypot(sampling, _NORMAL_95 * math.sqrt(others2)),
@@ -121,7 +123,7 @@ def counter_integral(series: Series, start_s: float, end_s: float, *, fewest: in
 
     The uncertainty is the root of a sum of squares, each term at 95 %:
     - the edges: t * s * sqrt(sum of edge * max(edge, distance)), s being the standard deviation of the power between neighbours;
-    - the step of the power at the edges * STEP_S / 2, uniformly, as for samples;
+    - the step of the power at the beginning * STEP_S / 2, uniformly, as for samples;
     - the resolution r at both ends: r * sqrt(2 / 12), and the age of the value there: power * interval_s * sqrt(2 / 12).
     """
     first, last = bisect_left(series.times_s, start_s), bisect_right(series.times_s, end_s)
@@ -138,12 +140,8 @@ def counter_integral(series: Series, start_s: float, end_s: float, *, fewest: in
     rates = _rates(times, values)
     spread2 = sum((rate - power) ** 2 for rate in rates) / max(1, len(rates) - 1)
     at_edges = _student_95(len(rates) - 1) * math.sqrt(spread2 * sum(edge * max(edge, spacing) for edge in edges))
-    outside = [
-        rate
-        for place in (slice(max(0, first - 2), first), slice(last, last + 2))
-        for rate in _rates(series.times_s[place], series.values[place])
-    ]
-    others2 = _step_squared(power, outside)
+    before = slice(max(0, first - 2), first)
+    others2 = _step_squared(power, _rates(series.times_s[before], series.values[before]))
     others2 += ((series.resolution or 0.0) ** 2 + (power * (series.interval_s or 0.0)) ** 2) * 2 / 12
     return Integral(
         energy_j=values[-1] - values[0] + power * sum(edges),
@@ -219,10 +217,9 @@ def _rates(times: Sequence[float], values: Sequence[float]) -> list[float]:
     return [(two - one) / (b - a) for (a, b), (one, two) in pairs if b > a]
 
 
-def _step_squared(inside_w: float, outside_w: Sequence[float]) -> float:
-    """Return the variance (J^2) that a step of unknown steepness brings; without neighbours, that of a step from nothing."""
-    step = abs(inside_w - sum(outside_w) / len(outside_w)) if outside_w else abs(inside_w)
-    return (step * STEP_S / 2) ** 2 / 3
+def _step_squared(inside_w: float, before_w: Sequence[float]) -> float:
+    """Return the variance (J^2) that a step of unknown steepness brings, from the power just before the window."""
+    return sum((inside_w - power) ** 2 for power in before_w) * (STEP_S / 2) ** 2 / 3
 
 
 def _quantisation(resolution: float | None, noise2: float) -> float:

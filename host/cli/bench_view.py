@@ -101,12 +101,12 @@ def _energy(document: dict[str, Any]) -> str:
         return f"{render.DASH} ({document['energy_unavailable']})"
     first, *others = document["energy"]
     errors = first["uncertainty_j"]
-    gross = f"{render.energy_text(first['gross_j'])} ± {render.energy_text(errors['gross'])} gross"
+    gross = f"{render.energy_interval_text(first['gross_j'], errors['gross'])} gross"
     if first["net_j"] is None:
         figure = f"{gross}, no net figure: {first['net_unavailable']}"
     else:
-        net = f"{render.energy_text(first['net_j'])} ± {render.energy_text(errors['net'])}"
-        figure = f"{net} net of {render.number_text(first['idle_power_w'])} W idle, {gross}"
+        net = render.energy_interval_text(first["net_j"], errors["net"])
+        figure = f"{net} net of {render.power_text(first['idle_power_w'])} idle, {gross}"
     figure += f"; {first['meter']}" + (f" ({first['note']})" if first["note"] else "")
     return figure + (f"; also seen by {', '.join(other['meter'] for other in others)}" if others else "")
 

@@ -97,6 +97,16 @@ def energy_text(energy_j: float | None) -> str:
     return f"{three_digits(energy_j / scale)} {unit}"
 
 
+def energy_interval_text(energy_j: float, uncertainty_j: float) -> str:
+    """Return an energy with half of its interval, in one unit, such as `48.1 ± 0.7 mJ`; the uncertainty has two digits."""
+    largest = max(abs(energy_j), uncertainty_j)
+    unit, scale = next((row for row in (("J", 1.0), ("mJ", 1e-3)) if largest >= row[1]), ("µJ", 1e-6))
+    if not uncertainty_j:
+        return f"{three_digits(energy_j / scale)} ± 0 {unit}"
+    decimals = max(0, 1 - math.floor(math.log10(uncertainty_j / scale)))
+    return f"{energy_j / scale:.{decimals}f} ± {uncertainty_j / scale:.{decimals}f} {unit}"
+
+
 def frequency_text(frequency_hz: float | None) -> str:
     """Return a frequency such as `1.80 GHz`."""
     return DASH if frequency_hz is None else f"{count_text(frequency_hz)}Hz"
