@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated_agent import ROOT, SITES, WHY_NOT, emulated_agent, golden
+from boards import golden_of
+from emulated_agent import BOARD, ROOT, SITES, WHY_NOT, emulated_agent
 from running_agent import RunningAgent, StartAgent, wait_until, workers_of
 
 from device_agent.contract.errors import BoardfitError
@@ -61,7 +62,7 @@ def infer(client: AgentClient, file: str, runtime: str) -> list[np.ndarray]:
 
 
 def test_it_says_what_it_is(pi: AgentClient) -> None:
-    info, wanted = pi.describe(), golden()
+    info, wanted = pi.describe(), golden_of(BOARD)
     assert info.architecture == "aarch64"
     assert info.profile == "pi4"
     for name in ("board", "cpu", "memory_bytes", "operating_system", "kernel", "governor"):
@@ -69,6 +70,7 @@ def test_it_says_what_it_is(pi: AgentClient) -> None:
     channels = {channel.name for channel in info.channels}
     assert "thermal.cpu-thermal" in channels
     assert set(wanted["readings"]) <= channels
+    assert {one.kind for one in info.missing_sensors} == {one["kind"] for one in wanted["missing"]}
     unavailable = {runtime.name: runtime.unavailable for runtime in info.runtimes}
     assert unavailable["onnxruntime"] is None
     assert unavailable["litert"] is None
@@ -100,7 +102,7 @@ def test_it_measures(pi: AgentClient, file: str, runtime: str) -> None:
     # The recorded flags say that the board is under-voltage and throttled now.
     assert {VerdictCode.UNDER_VOLTAGE, VerdictCode.THROTTLED} <= {verdict.code for verdict in artifact.verdicts}
     temperatures = {reading.value for reading in measurement.readings if reading.channel == "thermal.cpu-thermal"}
-    assert temperatures == {golden()["readings"]["thermal.cpu-thermal"]}
+    assert temperatures == {golden_of(BOARD)["readings"]["thermal.cpu-thermal"]}
 
 
 def test_workers_are_emulated_and_die_with_the_agent(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ script .ci/aarch64 makes both. Emulation is 50 to 200 times slower than a proces
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import subprocess
@@ -14,11 +13,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from boards import unpacked
 from running_agent import FIRST_LINE, RunningAgent
-
-from device_agent.sensors.recording import unpack_file
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = os.environ.get("BOARDFIT_AARCH64_ROOT")
@@ -27,7 +24,8 @@ WHY_NOT = "needs an emulated aarch64 root (BOARDFIT_AARCH64_ROOT, BOARDFIT_AARCH
 #: A bound against a hang: a start takes 4 s here when nothing else runs.
 START_S = 300.0
 
-_RECORDED = REPOSITORY / "tests/fixtures/sysroots/pi4"
+#: The board of tests/fixtures/sysroots.
+BOARD = "pi4"
 #: What the libraries read and our own readers don't, as a Pi 4 says it: ONNX Runtime's cpuinfo wants the lists of processors.
 _ALSO = {
     "sys/devices/system/cpu/possible": "0-3\n",
@@ -35,22 +33,14 @@ _ALSO = {
 }
 
 
-def golden() -> Any:
-    """Return what the recorded board must be described as."""
-    return json.loads((_RECORDED / "golden.json").read_text())
-
-
 def board_files(folder: Path) -> Path:
-    """Copy the recorded Pi 4 to `folder`, with what else a whole system asks for, and return it."""
-    unpack_file(_RECORDED, folder)
+    """Unpack the recorded board into `folder`, with what else a whole system asks for, and return it."""
+    unpacked(BOARD, folder)
     for name, text in _ALSO.items():
         path = folder / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-    memory = folder / "proc/meminfo"
-    if "MemAvailable" not in memory.read_text():
-        memory.write_text(memory.read_text() + "MemAvailable:    3500000 kB\n")
     return folder
 
 
