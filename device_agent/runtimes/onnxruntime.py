@@ -7,7 +7,6 @@ Threads of the intra-op pool spin for a while after a run (ONNX Runtime's defaul
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -218,22 +217,18 @@ def _import() -> Any:
 def _session(module: Any, path: Path, provider: str, options: LoadOptions) -> Any:
     first = (provider, dict(options.provider_options)) if options.provider_options else provider
     providers = [first] if provider == CPU_PROVIDER else [first, CPU_PROVIDER]
+
+    def create(made: Any, *, fallback: bool) -> Any:
+        return module.InferenceSession(str(path), made, providers=providers, enable_fallback=int(fallback))
+
     if options.profile_folder is not None:
-        made = _session_options(module, options)
-        onnxruntime_profile.keep_graph(made, options.profile_folder)
-        try:
-            return module.InferenceSession(str(path), made, providers=providers, enable_fallback=0)
-        except Exception:
-            # Graphs with parts that a provider has compiled cannot be written. Any other cause will show without it too.
-            shutil.rmtree(options.profile_folder)
-            options.profile_folder.mkdir()
-    return module.InferenceSession(
-        str(path),
-        _session_options(module, options),
-        providers=providers,
-        # A provider that refuses its options would be replaced by the CPU, with a word on stdout only.
-        enable_fallback=0 if options.provider_options else 1,
-    )
+        session = onnxruntime_profile.keeping_graph(
+            _session_options(module, options), options.profile_folder, lambda made: create(made, fallback=False)
+        )
+        if session is not None:
+            return session
+    # A provider that refuses its options would be replaced by the CPU, with a word on stdout only.
+    return create(_session_options(module, options), fallback=not options.provider_options)
 
 
 def _session_options(module: Any, options: LoadOptions) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,20 @@ def keep_graph(options: Any, folder: Path) -> None:
     options.add_session_config_entry(
         "session.optimized_model_external_initializers_min_size_in_bytes", str(_INLINE_BYTES)
     )
+
+
+def keeping_graph(options: Any, folder: Path, create: Callable[[Any], Any]) -> Any:
+    """Return the session that `create` makes with these options and the graph kept in `folder`.
+
+    None if it cannot be made so: graphs with parts that a provider has compiled cannot be written. `folder` is then as it was.
+    """
+    keep_graph(options, folder)
+    try:
+        return create(options)
+    except Exception:  # any other cause will show when the session is made without
+        for name in (_GRAPH, _WEIGHTS):
+            (folder / name).unlink(missing_ok=True)
+        return None
 
 
 def read(path: Path, *, skip: int = 0, file: Path | None = None, folder: Path | None = None) -> tuple[NodeTime, ...]:

@@ -189,6 +189,18 @@ def test_a_trace_without_nodes_is_a_reason(tmp_path: Path) -> None:
         onnxruntime_profile.read(trace_of(tmp_path, []))
 
 
+def test_a_session_whose_graph_cannot_be_written_is_made_without(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    def compiled(options: object) -> object:
+        (tmp_path / "optimized.onnx").write_bytes(b"a part")
+        raise RuntimeError("Unable to serialize model as it contains compiled nodes")
+
+    assert onnxruntime_profile.keeping_graph(onnxruntime.SessionOptions(), tmp_path, compiled) is None
+    assert list(tmp_path.iterdir()) == []
+    assert onnxruntime_profile.keeping_graph(onnxruntime.SessionOptions(), tmp_path, lambda _: "session") == "session"
+
+
 def test_a_graph_that_was_not_written_leaves_the_sources_out(tmp_path: Path) -> None:
     path = trace_of(tmp_path, [[event("/0/Conv", "Conv", 0, 5)]])
     (node,) = onnxruntime_profile.read(path, file=MODELS / "tiny.onnx", folder=tmp_path)
