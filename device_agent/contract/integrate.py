@@ -77,7 +77,7 @@ def power_integral(series: Series, start_s: float, end_s: float, *, fewest: int 
       a drift that the samples follow isn't. t is Student's, for 2/3 of the differences, since those overlap. It presumes that
       samples don't keep time with the load: of a ripple whose period divides the sampling interval nothing here could tell.
     - gaps of more than three usual distances: the slow part of the standard deviation * (gap - 2 distances), summed as squares.
-    - the step of the power at the beginning * STEP_S / 2, uniformly: how steep it was is not known. The end comes before its step.
+    - the step of the power at the beginning * STEP_S / 2, uniformly: how steep it was is not known. The end precedes its step.
     - resolution r: r / sqrt(12) * duration, fading as exp(-2 (pi s / r)^2) with the noise s, which makes quantised values average
       out (Widrow and Kollar, Quantization Noise, 2008).
     """

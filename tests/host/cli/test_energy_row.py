@@ -22,7 +22,7 @@ def document(*, rests: tuple[bool, bool] = (True, True), silent: bool = False) -
 
 
 def test_an_estimate_with_its_uncertainty_and_the_other_meter() -> None:
-    """What is left of the uncertainty is a step of 3 W somewhere within 10 ms, in 100 runs: 3 * 0.005 / sqrt(3) * 1.96 / 100 J."""
+    """What is left of the uncertainty is a step of 3 W somewhere in 10 ms, in 100 runs: 3 * 0.005 / sqrt(3) * 1.96 / 100 J."""
     assert (
         _energy(document()) == "300.00 ± 0.17 mJ net of 2.00 W idle, 500.00 ± 0.17 mJ gross; supply; also seen by hat"
     )
