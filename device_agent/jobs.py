@@ -19,7 +19,6 @@ from device_agent.contract.measurement import (
     Phase,
     Progress,
     ReadingBatch,
-    Run,
     RunBatch,
     RunKind,
 )
@@ -129,7 +128,10 @@ async def measure(
                     result = event
                     continue
                 if isinstance(event, RunBatch):
-                    keep_timed(runs, event.runs)
+                    assert isinstance(event.runs, RunColumns)
+                    # Verdicts are about timed runs; a long warm-up makes many others.
+                    if event.runs.has(RunKind.TIMED):
+                        runs.extend(event.runs)
                 yield event
                 fresh = sampler.drain()
                 if fresh:
@@ -166,22 +168,16 @@ def idle_s_of(request: MeasureRequest, channels: Sequence[Channel]) -> float:
     return IDLE_S if any(one.quantity in (Quantity.POWER, Quantity.ENERGY) for one in channels) else 0.0
 
 
-def keep_timed(kept: RunColumns, batch: Sequence[Run]) -> None:
-    """Keep a batch for the verdicts, which are about timed runs; a long warm-up makes many others."""
-    if isinstance(batch, RunColumns) and batch.has(RunKind.TIMED):
-        kept.extend(batch)
-
-
 def _judged(
     request: MeasureRequest,
     result: WorkerResult,
-    runs: Sequence[Run],
+    columns: RunColumns,
     log: ReadingLog,
     channels: Sequence[Channel],
     profile: Profile | None,
     cold_starts: Sequence[Sequence[ColdStart]],
 ) -> MeasureResult:
-    readings = log.readings()
+    runs, readings = tuple(columns.of(RunKind.TIMED)), log.readings()
     hot = None if profile is None else profile.throttle_temperature_c
     return result.with_verdicts(
         [

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from itertools import compress
 from typing import overload
 
 from device_agent.contract.measurement import Run, RunKind
@@ -51,18 +50,10 @@ class RunColumns(Sequence[Run]):
         """Say whether there are runs of this kind."""
         return _NUMBER[kind] in self.kinds
 
-    def timed(self, artifact: int) -> RunColumns:
-        """Return one artifact's timed runs, in their order."""
-        wanted = _NUMBER[RunKind.TIMED]
-        return self._made(
-            lambda column: array(
-                column.typecode,
-                compress(
-                    column,
-                    (kind == wanted and own == artifact for kind, own in zip(self.kinds, self.artifacts, strict=True)),
-                ),
-            )
-        )
+    def of(self, kind: RunKind) -> Iterator[Run]:
+        """Return the runs of a kind, in their order."""
+        wanted = _NUMBER[kind]
+        return (self._at(place) for place, number in enumerate(self.kinds) if number == wanted)
 
     def to_bytes(self) -> bytes:
         """Return the columns one after the other, in this machine's byte order."""

@@ -44,6 +44,7 @@ from device_agent.sensors import Sensor
 from device_agent.sensors.others import OthersCpu
 from device_agent.worker import soak
 from device_agent.worker.launch import ArtifactFile
+from device_agent.worker.process import PeakMemory
 
 RUNTIMES = Path(__file__).parents[1] / "fixtures" / "runtimes"
 NAMES = ["Steady", "Phased", "Lazy", "Mortal", "Hungry", "Hangs", "Telling"]
@@ -174,6 +175,16 @@ def test_memory_is_told_by_phase(tmp_path: Path) -> None:
     assert memory.runtime_bytes > 4 * MIB
     assert one.peak_memory_bytes == memory.first_run_bytes
     assert one.peak_rss_bytes == memory.runtime_bytes + memory.first_run_bytes
+
+
+def test_a_kernel_that_cannot_reset_its_mark_yields_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "status").write_text("VmHWM:\t  5000 kB\nVmRSS:\t  3000 kB\n")
+    memory = PeakMemory(tmp_path)
+    assert memory.baseline == 3000 * 1024
+    assert memory.lap() is None, "built without CONFIG_PROC_PAGE_MONITOR: there is no clear_refs"
+    (tmp_path / "clear_refs").touch()
+    memory = PeakMemory(tmp_path)
+    assert memory.lap() == 2000 * 1024
 
 
 def test_memory_is_told_of_a_lone_artifact_only(tmp_path: Path) -> None:
