@@ -68,7 +68,8 @@ def _report(events: int, error: BoardfitError) -> None:
 def _memory_words(job: dict[str, Any], error: MemoryError) -> str:
     limit = job["memory_bytes"]
     bound = "" if limit is None else f" with a limit of {limit / 2**20:.0f} MiB"
-    return f"{error or 'an allocation failed'}: the worker ran out of memory{bound}; raise the limit (--memory-limit) or use a smaller model"
+    words = f"{error or 'an allocation failed'}: the worker ran out of memory{bound}"
+    return f"{words}; raise the limit (--memory-limit) or use a smaller model"
 
 
 def _probe(events: int) -> None:
