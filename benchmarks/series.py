@@ -60,19 +60,22 @@ def drifting(latencies: Array, change: float) -> Array:
     return np.asarray(latencies * (1 + 1.5 * change * np.arange(count) / count))
 
 
-def flipping(rng: np.random.Generator, latencies: Array, apart: float, share: float, dwell: float) -> Array:
+def flipping(
+    rng: np.random.Generator, latencies: Array, apart: float, share: float, stretch: float | None = None
+) -> Array:
     """Return latencies of a processor that flips between two clocks: in `share` of the runs slower by `apart`.
 
-    `dwell` is the mean length of a slow and a fast stretch together, in runs.
+    `stretch` is the mean length of a slow and a fast stretch together, in runs; None for every run on its own.
     """
     draws, count = latencies.shape
-    slow: NDArray[np.bool_] = np.zeros((draws, count), dtype=np.bool_)
-    state: NDArray[np.bool_] = np.less(rng.random(draws), share)
-    to_fast, to_slow = min(1.0, 1 / (dwell * share)), min(1.0, 1 / (dwell * (1 - share)))
-    for place in range(count):
-        slow[:, place] = state
-        chance = rng.random(draws)
-        state = (state & (chance >= to_fast)) | (~state & (chance < to_slow))
+    slow: NDArray[np.bool_] = np.less(rng.random((draws, count)), share)
+    if stretch is not None:
+        to_fast, to_slow = 1 / (stretch * share), 1 / (stretch * (1 - share))
+        if max(to_fast, to_slow) > 1:
+            raise ValueError(f"stretches of {stretch} runs cannot be slow for {share} of them")
+        for place in range(1, count):
+            before, chance = slow[:, place - 1], rng.random(draws)
+            slow[:, place] = (before & (chance >= to_fast)) | (~before & (chance < to_slow))
     return np.asarray(latencies * np.where(slow, 1 + apart, 1.0))
 
 

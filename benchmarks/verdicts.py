@@ -155,7 +155,7 @@ def cases() -> list[Case]:
         Case(title="drift of 2.5 %, AR(1) 0.5, noise 2 %", wanted=unstable, request=_LOOSE, goal=None,
              series=made(lambda _, x: drifting(lognormal(x, 0.02), 0.025), rho=0.5)),
         Case(title="two modes 10 % apart, 30 % slow, from run to run, noise 1 %", wanted=unstable, request=_LOOSE,
-             unit=MODES, series=made(lambda rng, x: flipping(rng, lognormal(x, 0.01), 0.1, 0.3, 2))),
+             unit=MODES, series=made(lambda rng, x: flipping(rng, lognormal(x, 0.01), 0.1, 0.3))),
         Case(title="two modes 10 % apart, half slow, in stretches of 20 runs, noise 1 %", wanted=unstable, request=_LOOSE,
              series=made(lambda rng, x: flipping(rng, lognormal(x, 0.01), 0.1, 0.5, 40))),
         Case(title="interval twice as wide as wanted", wanted=unstable,
@@ -163,7 +163,7 @@ def cases() -> list[Case]:
         Case(title="recorded, shuffled, drift of 10 % added", wanted=unstable, request=_LOOSE,
              series=shuffled(lambda _, x: drifting(x, 0.1))),
         Case(title="recorded, shuffled, a third of the runs 60 % slower", wanted=unstable, request=_LOOSE,
-             unit=MODES, series=shuffled(lambda rng, x: flipping(rng, x, 0.6, 0.33, 2))),
+             unit=MODES, series=shuffled(lambda rng, x: flipping(rng, x, 0.6, 0.33))),
         Case(title="clock capped 10 % lower", wanted=throttled, series=plain, clocks=stepped),
         Case(title="clock down a fifth for a third of the time", wanted=throttled, series=plain, clocks=oscillating),
     ]  # fmt: skip

@@ -72,10 +72,13 @@ def decide(
             f"error_rate={error_rate} of {comparisons} comparisons is not between 0 and 1, of at least 1"
         )
     ratio = paired_ratio_of(runs, baseline, candidate, confidence=1 - error_rate / comparisons)
-    code = _code(ratio, difference)
-    hint = _hint(ratio, difference) if code is DecisionCode.UNDECIDED else None
     return Decision(
-        code=code, ratio=ratio, difference=difference, error_rate=error_rate, comparisons=comparisons, hint=hint
+        code=code_of(ratio, difference),
+        ratio=ratio,
+        difference=difference,
+        error_rate=error_rate,
+        comparisons=comparisons,
+        hint=_hint(ratio, difference),
     )
 
 
@@ -89,7 +92,8 @@ def decide_all(
     )
 
 
-def _code(ratio: PairedRatio, difference: float) -> DecisionCode:
+def code_of(ratio: PairedRatio, difference: float) -> DecisionCode:
+    """Return what the interval of a ratio says, at the error rate that its confidence leaves."""
     if ratio.low is None or ratio.high is None:
         return DecisionCode.UNDECIDED
     if 1 / (1 + difference) < ratio.low and ratio.high < 1 + difference:
@@ -99,8 +103,10 @@ def _code(ratio: PairedRatio, difference: float) -> DecisionCode:
     return DecisionCode.SLOWER if ratio.low > 1 else DecisionCode.UNDECIDED
 
 
-def _hint(ratio: PairedRatio, difference: float) -> str:
+def _hint(ratio: PairedRatio, difference: float) -> str | None:
     """An interval of half-width difference/2 always decides: either it leaves out 1, or it reaches less than twice as far."""
+    if code_of(ratio, difference) is not DecisionCode.UNDECIDED:
+        return None
     if ratio.low is None or ratio.high is None:
         return f"{ratio.blocks} blocks of turns are too few for an interval; raise --max-time"
     wanted = math.log1p(difference) / 2

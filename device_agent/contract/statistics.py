@@ -313,12 +313,17 @@ def paired_ratio_of(
     ratios = block_log_ratios(runs, baseline, candidate)
     if not ratios:
         raise ValueError(f"artifacts {baseline} and {candidate} have no block in common; ask for more runs")
-    found = median_interval(ratios, confidence=confidence, assume_independent=True)
+    return ratio_of_blocks(ratios, confidence=confidence)
+
+
+def ratio_of_blocks(log_ratios: Sequence[float], *, confidence: float = 0.95) -> PairedRatio:
+    """Return the paired ratio of blocks, given the logarithm of each one's. ValueError for none."""
+    found = median_interval(log_ratios, confidence=confidence, assume_independent=True)
     return PairedRatio(
         ratio=math.exp(found.median),
         low=None if found.low is None else math.exp(found.low),
         high=None if found.high is None else math.exp(found.high),
-        blocks=len(ratios),
+        blocks=len(log_ratios),
         confidence=confidence,
     )
 

@@ -10,6 +10,7 @@ from device_agent.contract.settings import MAX_RUNS, Stopping
 from device_agent.contract.statistics import (
     BLOCK_TIMES,
     WANTED_BLOCKS,
+    MedianInterval,
     block_log_ratios,
     median_interval,
     steadiest,
@@ -28,20 +29,30 @@ def precision_reached(runs: Sequence[Run], artifacts: int, precision: float) -> 
     """
     if artifacts == 1:
         timed = [run for run in runs if run.kind is RunKind.TIMED]
-        if not timed:
-            return False
-        found = median_interval(steadiest(timed))
-        width = found.cautious_half_width
-        # With fewer, an autocorrelation time that comes out too short by chance would end the measurement.
-        if found.times < WANTED_BLOCKS * BLOCK_TIMES or width is None:
-            return False
-        return width <= precision * found.median
+        return bool(timed) and median_known(median_interval(steadiest(timed)), precision)
     for candidate in range(1, artifacts):
         ratios = block_log_ratios(runs, 0, candidate)
-        width = median_interval(ratios, assume_independent=True).cautious_half_width if ratios else None
-        if width is None or math.expm1(width) > precision:
+        if not ratios or not ratio_known(median_interval(ratios, assume_independent=True), precision):
             return False
     return True
+
+
+def median_known(found: MedianInterval, precision: float) -> bool:
+    """Say whether a median of latencies is known well enough to stop."""
+    # With fewer, an autocorrelation time that comes out too short by chance would end the measurement.
+    if found.times < WANTED_BLOCKS * BLOCK_TIMES or found.cautious_half_width is None:
+        return False
+    return found.cautious_half_width <= precision * found.median
+
+
+def ratio_known(found: MedianInterval, precision: float) -> bool:
+    """Say whether a median of log-ratios is known well enough to stop."""
+    return found.cautious_half_width is not None and math.expm1(found.cautious_half_width) <= precision
+
+
+def next_look(runs: int) -> int:
+    """Return at how many runs to look again: a fixed number of looks for every tenfold, so that looking stays cheap."""
+    return max(runs + 1, math.ceil(runs * _GROWTH))
 
 
 class StoppingRule:
@@ -78,5 +89,5 @@ class StoppingRule:
             return True
         if least < self._next_look:
             return False
-        self._next_look = max(least + 1, math.ceil(least * _GROWTH))
+        self._next_look = next_look(least)
         return precision_reached(runs, len(self._runs), asked.precision)

@@ -50,7 +50,7 @@ def run(name: str) -> Any:
     return document
 
 
-@pytest.mark.parametrize("name", ["bounds", "disturbed", "idle_agent", "fidelity", "sampler", "startup"])
+@pytest.mark.parametrize("name", ["bounds", "disturbed", "idle_agent", "fidelity", "sampler", "startup", "verdicts"])
 def test_quick(name: str) -> None:
     run(name)
 
