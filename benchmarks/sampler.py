@@ -4,7 +4,7 @@ Compares: the processor time of the sampler at each sensor's own rate with the g
     timed loop while the sampler runs with its p50 while it does not, and, as the measure of this machine's noise, two stretches
     without it with each other (A/A).
 On: synthetic boards, whose files are on this machine's disk: a Jetson Orin Nano with its power meter at 20 looks a second, and a
-    Raspberry Pi 5, whose power needs a process per look, four a second (cat stands in for vcgencmd). ONNX Runtime, one thread.
+    Raspberry Pi 5, whose power needs a process per look, three a second (cat stands in for vcgencmd). ONNX Runtime, one thread.
 Fair because: it is the agent's own loop in its own worker process, with the sampler in the process that the worker reports to,
     as in a job. The worker runs without a pause; the sampler is switched on and off beside it in a balanced order in which drift
     cancels, and runs near a switch are left out. What is judged is the median over rounds of the logarithm of the ratio within

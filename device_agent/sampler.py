@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 
 from device_agent.contract.measurement import Reading
@@ -28,8 +29,25 @@ _held: set[Sensor] = set()
 _held_lock = threading.Lock()
 
 
+class _Bell:
+    """Wakes one waiting thread. Waiting for a lock takes half of what waiting for a Condition takes, twenty times a second."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """End a wait, or the next one if nobody waits now."""
+        with suppress(RuntimeError):  # it has been rung already
+            self._lock.release()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it rings, or so long."""
+        self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+
 class _Lane:
-    """A thread and the sensors that take turns in it; guarded by the sampler's lock."""
+    """A thread and the sensors that take turns in it; guarded by the sampler's lock, apart from the bell."""
 
     def __init__(self) -> None:
         self.due_ns: dict[Sensor, int] = {}
@@ -37,6 +55,7 @@ class _Lane:
         self.since_ns = 0
         self.ended = False
         self.thread: threading.Thread | None = None
+        self.bell = _Bell()
 
 
 class Sampler:
@@ -53,12 +72,13 @@ class Sampler:
         self._patience_s = patience_s
         self._first = tuple(sensors)
         self._readings: deque[Reading] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._stopping = False
         self._quick = _Lane()
         self._quick.ended = True
         self._lanes: list[_Lane] = []
         self._watch: threading.Thread | None = None
+        self._watch_bell = _Bell()
 
     def __enter__(self) -> Sampler:
         for sensor in self._first:
@@ -77,7 +97,7 @@ class Sampler:
                 _log.warning("sensor %s still hangs from an earlier job; this one goes on without it", _names(sensor))
                 return
             _held.add(sensor)
-        with self._changed:
+        with self._lock:
             now_ns = self._clock()
             if sensor.slow:
                 self._start({sensor: now_ns})
@@ -85,7 +105,7 @@ class Sampler:
                 self._quick = self._start({sensor: now_ns})
             else:
                 self._quick.due_ns[sensor] = now_ns
-                self._changed.notify_all()
+                self._quick.bell.ring()
             if self._watch is None:
                 self._watch = threading.Thread(target=self._watch_quick, name="sensor-watch", daemon=True)
                 self._watch.start()
@@ -97,9 +117,10 @@ class Sampler:
 
     def stop(self) -> None:
         """End sampling; returns within half a second. Readings made so far can still be drained. May be called twice."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
-            self._changed.notify_all()
+            for bell in (self._watch_bell, *(lane.bell for lane in self._lanes)):
+                bell.ring()
             threads = [lane.thread for lane in self._lanes if not self._hangs(lane)]
         until_s = time.monotonic() + _JOIN_S
         for thread in (*threads, self._watch):
@@ -121,14 +142,14 @@ class Sampler:
 
     def _watch_quick(self) -> None:
         """Move the others out of the way of a quick sensor that takes too long."""
-        with self._changed:
-            while not self._stopping:
+        while not self._stopping:
+            with self._lock:
                 stuck = self._quick.reading
                 if stuck is not None and len(self._quick.due_ns) > 1 and self._hangs(self._quick):
                     others = {sensor: due for sensor, due in self._quick.due_ns.items() if sensor is not stuck}
                     self._quick.due_ns = {stuck: self._quick.due_ns[stuck]}
                     self._quick = self._start(others)
-                self._changed.wait(self._patience_s)
+            self._watch_bell.wait(self._patience_s)
 
     def _sample(self, lane: _Lane) -> None:
         while (sensor := self._next(lane)) is not None:
@@ -136,11 +157,11 @@ class Sampler:
                 self._readings.extend(sensor.read(self._clock()))
             except Exception:
                 _log.exception("sensor %s failed; this job goes on without it", _names(sensor))
-                with self._changed:
+                with self._lock:
                     del lane.due_ns[sensor]
                 _release(sensor)
             else:
-                with self._changed:
+                with self._lock:
                     lane.due_ns[sensor] = self._following(lane.due_ns[sensor], sensor.interval_s)
             lane.reading = None
         for sensor in lane.due_ns:
@@ -148,16 +169,18 @@ class Sampler:
 
     def _next(self, lane: _Lane) -> Sensor | None:
         """Wait for the next sensor that is due; None when sampling ends or no sensor is left."""
-        with self._changed:
-            while not self._stopping and lane.due_ns:
+        while True:
+            with self._lock:
+                if self._stopping or not lane.due_ns:
+                    lane.ended = True
+                    return None
                 sensor = min(lane.due_ns, key=lane.due_ns.__getitem__)
-                wait_ns = lane.due_ns[sensor] - self._clock()
+                now_ns = self._clock()
+                wait_ns = lane.due_ns[sensor] - now_ns
                 if wait_ns <= 0:
-                    lane.reading, lane.since_ns = sensor, self._clock()
+                    lane.reading, lane.since_ns = sensor, now_ns
                     return sensor
-                self._changed.wait(wait_ns / 1e9)
-            lane.ended = True
-            return None
+            lane.bell.wait(wait_ns / 1e9)
 
     def _following(self, due_ns: int, interval_s: float) -> int:
         """Return when a sensor is due again: on its own grid, so that sensors share their wake-ups. Missed samples are gone."""

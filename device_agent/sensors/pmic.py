@@ -21,9 +21,9 @@ class Pmic(Sensor):
     """One power channel per rail. A rail that is missing from one answer is silent in it."""
 
     kind = "pmic"
-    #: Each look starts a process on the board that is being measured: four a second take half a percent of a core. The firmware
-    #: takes no more than ten.
-    interval_s = 0.25
+    #: Each look starts a process on the board that is being measured: three a second take half a percent of a core where the
+    #: model keeps the caches to itself. The firmware takes no more than ten.
+    interval_s = 0.3
     slow = True
 
     def __init__(self, vcgencmd: Vcgencmd, rails: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 #: Takes the command's argument, such as `get_throttled`, and returns what it printed. Raises VcgencmdFailed.
 Vcgencmd = Callable[[str], str]
@@ -30,13 +30,16 @@ class VcgencmdFailed(Exception):
 def find_vcgencmd() -> Vcgencmd | None:
     """Return a runner of the command on PATH, None if there is none."""
     path = shutil.which("vcgencmd")
-    return None if path is None else lambda argument: _run(path, argument)
+    if path is None:
+        return None
+    environment = dict(os.environb)  # as bytes, once: a look is too short to encode it each time
+    return lambda argument: _run(path, argument, environment)
 
 
-def _run(path: str, argument: str) -> str:
+def _run(path: str, argument: str, environment: Mapping[bytes, bytes]) -> str:
     command = f"vcgencmd {argument}"
     try:
-        printed, status = _output(path, argument)
+        printed, status = _output(path, argument, environment)
     except TimeoutError as error:
         raise VcgencmdFailed(f"{command} did not answer within {_TIMEOUT_S:g} s") from error
     except OSError as error:
@@ -48,14 +51,14 @@ def _run(path: str, argument: str) -> str:
     return text
 
 
-def _output(path: str, argument: str) -> tuple[bytes, int]:
+def _output(path: str, argument: str, environment: Mapping[bytes, bytes]) -> tuple[bytes, int]:
     """Return what the command printed on both streams, and its exit code. TimeoutError; OSError if it cannot be run."""
     reader, writer = os.pipe()
     try:
         child = os.posix_spawn(
             path,
             [path, argument],
-            os.environ,
+            environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, writer, 1),

@@ -238,6 +238,16 @@ def test_processors_are_counted(text: str, count: int) -> None:
     assert count_processors(text) == count
 
 
+def test_files_of_the_kernel_are_read_as_they_are_now() -> None:
+    file = KeptFile(Path("/proc/uptime"))
+    before, after = file.read(), file.read()
+    assert before is not None
+    assert after is not None
+    assert float(after.split()[0]) >= float(before.split()[0]) > 0
+    file.close()
+    assert KeptFile(Path("/proc/sys/kernel/no-such-file")).read() is None
+
+
 def test_a_replaced_file_is_read_anew_and_a_vanished_one_gives_nothing(tmp_path: Path) -> None:
     path = tmp_path / "temp"
     path.write_text("1000\n")
