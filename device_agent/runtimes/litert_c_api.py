@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-#: Minor releases whose headers were read and whose wheels were run. 2.1 and older ship no library with a profiler.
+#: Minor releases whose headers were read and whose wheels were run. In 2.1 functions take other arguments; 2.0 has no such library.
 KNOWN = ("2.2", "2.3")
 MAX_RANK = 8
 CPU_ACCELERATOR = 1
