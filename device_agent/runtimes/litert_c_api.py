@@ -7,13 +7,12 @@ They are not promised to stay: `open_library` refuses versions that were not rea
 from __future__ import annotations
 
 import ctypes as c
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-#: Minor releases whose headers were read and whose wheels were run. In 2.1 functions take other arguments; 2.0 has no such library.
-KNOWN = ("2.2", "2.3")
+#: Versions whose headers were read and whose wheels were run. Patches are told apart: between 2.1.3 and 2.1.6 arguments changed.
+KNOWN = ("2.2.0", "2.3.0")
 MAX_RANK = 8
 CPU_ACCELERATOR = 1
 LOCK_READ, LOCK_WRITE = 0, 1
@@ -166,9 +165,11 @@ class Library:
 @cache
 def open_library(folder: Path, version: str) -> Library:
     """Return the library of the wheel that is installed in `folder`. NotSupported says why it cannot be used."""
-    known = re.match(r"\d+\.\d+", version)
-    if known is None or known[0] not in KNOWN:
-        raise NotSupported(f"LiteRT {version} is none of those whose profiler can be called: {', '.join(KNOWN)}")
+    if version not in KNOWN:
+        raise NotSupported(
+            f"the profiler of LiteRT {version} is not known; in the agent's environment run:"
+            f" pip install ai-edge-litert=={KNOWN[-1]} (or {', '.join(KNOWN[:-1])})"
+        )
     path = folder / "libLiteRt.so"
     if not path.is_file():
         raise NotSupported(f"the wheel of LiteRT {version} has no {path.name} for this platform")
