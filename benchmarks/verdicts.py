@@ -219,7 +219,7 @@ def _contention() -> list[Row]:
 
 
 def _coverage(quick: bool) -> Iterator[Row]:
-    draws = 1000 if quick else 10_000
+    draws = 500 if quick else 10_000
     for alone in ALONE:
         yield _covered(f"95 % interval of a median holds it: {alone.title}", cover_alone(alone, draws, 1), COVERED)
     for pair in PAIRED:
@@ -264,7 +264,7 @@ def _decided(quick: bool) -> Iterator[Row]:
 def measure(quick: bool) -> list[Row]:
     """Count everything."""
     rows: list[Row] = []
-    draws = 150 if quick else 1000
+    draws = 100 if quick else 500
     for number, case in enumerate(cases()):
         progress(case.title)
         kind = "false alarm" if case.wanted is None else f"miss, {case.wanted.value}"
