@@ -23,6 +23,7 @@ from pathlib import Path
 README = Path(__file__).parents[1] / "README.md"
 #: manylinux wheels name the oldest glibc that they run on; 2.17 is manylinux2014's, the oldest that is still built for.
 _OLDEST_GLIBC = 17
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,19 +100,22 @@ class Question:
     whole: bool
 
     def ask(self, environment: dict[str, str]) -> tuple[bool, str]:
-        """Return whether it resolves, and the versions found or pip's words. RuntimeError if the index does not answer."""
+        """Return whether it resolves, and the versions found or pip's words. Ends the program if the index does not answer."""
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-",
                    "--target", "nowhere", *pip_options(self.system.machine, self.python, self.system.glibc)]  # fmt: skip
         command += [] if self.whole else ["--no-deps"]
-        done = subprocess.run([*command, self.requirement], capture_output=True, text=True, env=environment)
-        if done.returncode == 0:
-            found = [entry["metadata"] for entry in json.loads(done.stdout)["install"]]
-            return True, ", ".join(sorted(f"{one['name']} {one['version']}" for one in found))
-        # An index that cannot be reached looks to pip like one that has nothing, but for a warning.
-        unreached = any(words in done.stderr for words in ("Retrying (", "Could not fetch URL", "HTTP error"))
-        if unreached or not any(words in done.stderr for words in ("No matching distribution", "ResolutionImpossible")):
-            raise RuntimeError(f"pip could not ask for {self.requirement}:\n{done.stderr.strip()}")
-        return False, done.stderr.strip().splitlines()[-1].removeprefix("ERROR: ")
+        for _ in range(_TRIES):
+            done = subprocess.run([*command, self.requirement], capture_output=True, text=True, env=environment)
+            if done.returncode == 0:
+                found = [entry["metadata"] for entry in json.loads(done.stdout)["install"]]
+                return True, ", ".join(sorted(f"{one['name']} {one['version']}" for one in found))
+            # An index that cannot be reached looks to pip like one that has nothing, but for a warning.
+            unreached = any(words in done.stderr for words in ("Retrying (", "Could not fetch URL", "HTTP error"))
+            if not unreached and any(
+                words in done.stderr for words in ("No matching distribution", "ResolutionImpossible")
+            ):
+                return False, done.stderr.strip().splitlines()[-1].removeprefix("ERROR: ")
+        raise SystemExit(f"wheels: pip could not ask the index for {self.requirement}:\n{done.stderr.strip()[-1000:]}")
 
 
 def questions(system: System, wheel: Path) -> list[Question]:
@@ -157,7 +161,11 @@ def check(wheel: Path) -> int:
     environment = pip_environment()
     asked = [question for system in SYSTEMS for question in questions(system, wheel)]
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda question: question.ask(environment), asked))
+        try:
+            answers = list(pool.map(lambda question: question.ask(environment), asked))
+        except SystemExit:
+            pool.shutdown(cancel_futures=True)
+            raise
     faults = readme_faults()
     for question, (answer, words) in zip(asked, answers, strict=True):
         what = question.requirement.partition(" @ ")[0]
