@@ -112,6 +112,6 @@ def _hint(ratio: PairedRatio, difference: float) -> str | None:
     wanted = math.log1p(difference) / 2
     longer = (math.log(ratio.high / ratio.low) / 2 / wanted) ** 2
     return (
-        f"the interval is too wide to tell; ask for --precision {wanted:.2g} and some {max(2, math.ceil(longer))} times"
+        f"the interval is too wide to tell; ask for --precision {wanted:.2%} and some {max(2, math.ceil(longer))} times"
         " as much --max-time"
     )

@@ -72,10 +72,10 @@ def test_an_undecided_pair_is_told_what_to_do_and_it_helps() -> None:
     blocks, found = 8, decide(runs(1.0, blocks=8, own=0.05))
     assert found.code is UNDECIDED
     for _ in range(4):
-        asked = re.search(r"--precision ([\d.]+) and some (\d+) times", found.hint or "")
+        asked = re.search(r"--precision ([\d.]+)% and some (\d+) times", found.hint or "")
         if asked is None:
             break
-        assert float(asked[1]) == pytest.approx(0.01, rel=0.02)
+        assert float(asked[1]) == pytest.approx(1.0, rel=0.02)
         blocks *= int(asked[2])
         found = decide(runs(1.0, blocks=blocks, own=0.05))
     assert found.code is EQUAL
