@@ -53,20 +53,17 @@ def _found(document: dict[str, Any], within: str, how: str, *, rate_text: Text, 
             f"no rate keeps {within} {how}: a request alone takes longer as often as not ({closed} is the median in a closed"
             " loop)"
         ]
-    lines = []
-    if highest is not None:
-        lines.append(f"up to {rate_text(highest)} requests/s with {within} {how}")
-    else:
+    if highest is None:
         lowest = min(trial["rate_per_s"] for trial in open_trials)
-        lines.append(f"no rate was shown to keep {within} {how}, down to {rate_text(lowest)} requests/s")
-    limit = f"{rate_text(beyond)} requests/s, which do not keep it" if beyond is not None else throughput
-    undecided = [
-        trial for trial in open_trials if trial["within_bound"] is None and trial["rate_per_s"] > (highest or 0.0)
-    ]
-    if undecided:
-        lines.append(f"undecided from there to {limit}: a longer --duration narrows that")
+        return [f"no rate was shown to keep {within} {how}, down to {rate_text(lowest)} requests/s"]
+    lines = [f"up to {rate_text(highest)} requests/s with {within} {how}"]
+    undecided = any(trial["within_bound"] is None and trial["rate_per_s"] > highest for trial in open_trials)
+    if beyond is None:
+        limit, end = throughput, f"its limit is {throughput}"
     else:
-        lines.append(f"the next limit is {limit}")
+        limit = f"{rate_text(beyond)} requests/s, which do not keep it"
+        end = f"{rate_text(beyond)} requests/s do not keep it"
+    lines.append(f"undecided from there to {limit}: a longer --duration narrows that" if undecided else end)
     return lines
 
 

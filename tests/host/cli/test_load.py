@@ -161,8 +161,14 @@ def test_the_answer_in_words() -> None:
         "undecided from there to 60.0 requests/s, which do not keep it: a longer --duration narrows that",
     ]
     assert is_within(found) is True
+    decided = document_of(
+        trial(None, None), trial(41.2, True), trial(42.0, False), highest_rate_per_s=41.2, lowest_rate_beyond_per_s=42.0
+    )
+    assert said(decided)[1] == "42.0 requests/s do not keep it"
+    full = document_of(trial(None, None), trial(79.0, True), highest_rate_per_s=79.0)
+    assert said(full)[1] == "its limit is 80.0 requests/s, its throughput in a closed loop"
     nothing = document_of(trial(None, None), trial(40.0, None), trial(20.0, False), lowest_rate_beyond_per_s=20.0)
-    assert said(nothing)[0] == f"no rate was shown to keep p99 within 20.0 ms {how}, down to 20.0 requests/s"
+    assert said(nothing) == [f"no rate was shown to keep p99 within 20.0 ms {how}, down to 20.0 requests/s"]
     assert is_within(nothing) is False
     alone = document_of(trial(None, None))
     assert said(alone)[0].startswith(f"no rate keeps p99 within 20.0 ms {how}: a request alone takes longer")
