@@ -19,7 +19,8 @@ from device_agent.worker.arrivals import poisson_arrivals
 from device_agent.worker.frames import write_frame
 from device_agent.worker.inputs import make_inputs
 from device_agent.worker.loop import no_garbage_collection
-from device_agent.worker.measure import LoadedFile, naming
+from device_agent.worker.measure import LoadedFile
+from device_agent.worker.naming import naming
 from device_agent.worker.process import pinned_cpus, steal_ticks
 from device_agent.worker.rate_search import RateSearch
 from device_agent.worker.serving import Streams
