@@ -94,9 +94,10 @@ def lines(document: dict[str, Any]) -> list[str]:
         ],
         columns,
     )
-    header = ["asked /s", "served /s", "p50", "p90", "p99", "max", "requests", "unserved"]
+    last = "p99" if bound is None else f"p{bound['percent']:g}"
+    header = ["asked /s", "served /s", "p50", "p90", last, "max", "requests", "unserved"]
     if bound is not None:
-        header += [f"over {_time(bound['latency_ns'])}", "within"]
+        header += ["over", "within"]
     found += ["", *table(header, [_row(trial, bound is not None) for trial in document["trials"]], columns), ""]
     for sentence in answer(document, rate_text=_rate, time_text=_time):
         found += wrapped(sentence, columns)
@@ -113,7 +114,7 @@ def lines(document: dict[str, Any]) -> list[str]:
 def _row(trial: dict[str, Any], judged: bool) -> list[str]:
     latency, rate = trial["latency_ns"], trial["rate_per_s"]
     row = ["closed" if rate is None else _rate(rate), _rate(trial["served_per_s"])]
-    row += [DASH if latency is None else _time(latency[key]) for key in ("p50", "p90", "p99", "max")]
+    row += [DASH if latency is None else _time(latency[key]) for key in ("p50", "p90", "at_percent", "max")]
     row += [str(trial["requests"]), str(trial["unserved"])]
     if judged:
         over, within = trial["over_bound"], trial["within_bound"]

@@ -11,7 +11,8 @@ from device_agent.contract.measurement import Reading, Run, RunKind, Verdict, Ve
 from device_agent.contract.sensor_verdicts import hot, throttled, under_voltage
 from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.stability import drift, modes
-from device_agent.contract.statistics import marks_are_void, median, median_interval, steadiest
+from device_agent.contract.disturbance import marks_are_void, steadiest
+from device_agent.contract.statistics import median, median_interval
 
 #: A run shorter than this many clock ticks cannot be timed to 1 %.
 CLOCK_TICKS = 100

@@ -15,8 +15,6 @@ from host.cli import render
 from host.cli.bench_progress import BenchProgress
 from host.cli.bench_view import heading, remarks
 
-_FIGURES = ("asked /s", "served /s", "p50", "p90", "p99", "max", "requests")
-
 
 class LoadProgress(BenchProgress):
     """The same line as of `host bench`, with requests."""
@@ -50,23 +48,23 @@ def print_load(document: dict[str, Any]) -> None:
 
 def _trials(document: dict[str, Any]) -> Any:
     bound = document["bound"]
-    named = (50, 90, 99)
-    figures = list(_FIGURES)
-    odd = bound is not None and bound["percent"] not in named
-    if odd:
-        figures.insert(5, f"p{bound['percent']:g}")
-    judged = () if bound is None else (f"over {render.latency_text(bound['latency_ns'])}", "within")
+    judged = () if bound is None else ("over", "within")
+    unserved = ("unserved",) if any(trial["unserved"] for trial in document["trials"]) else ()
+    # The percentile of the bound takes the place of p99, so that the table fits its line.
+    last = "p99" if bound is None else f"p{bound['percent']:g}"
+    figures = ("asked /s", "served /s", "p50", "p90", last, "max", "requests", *unserved)
     table = render.table(*figures, *judged, right=(*figures, *judged[:1]))
     for trial in document["trials"]:
-        latency = trial["latency_ns"]
-        keys = ["p50", "p90", "p99", *(["at_percent"] if odd else []), "max"]
-        times = [render.latency_text(latency[key], like_ns=latency["p50"]) if latency else render.DASH for key in keys]
-        requests = f"{trial['requests']}" + (f" + {trial['unserved']} unserved" if trial["unserved"] else "")
-        asked = "closed" if trial["rate_per_s"] is None else render.number_text(trial["rate_per_s"])
-        row = [asked, render.number_text(trial["served_per_s"]), *times, requests]
+        latency, rate = trial["latency_ns"], trial["rate_per_s"]
+        keys = ("p50", "p90", "p99" if bound is None else "at_percent", "max")
+        row = ["closed" if rate is None else render.number_text(rate), render.number_text(trial["served_per_s"])]
+        row += [render.latency_text(latency[key]) if latency else render.DASH for key in keys]
+        row.append(str(trial["requests"]))
+        if unserved:
+            row.append(str(trial["unserved"]))
         if bound is not None:
             row.append(render.percent_text(trial["over_bound"], 2))
-            row.append(_WITHIN[trial["within_bound"]] if trial["rate_per_s"] is not None else render.DASH)
+            row.append(render.DASH if rate is None else _WITHIN[trial["within_bound"]])
         render.add_row(table, *row)
     return table
 
