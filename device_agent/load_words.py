@@ -26,6 +26,15 @@ def answer(document: dict[str, Any], *, rate_text: Text, time_text: Text) -> lis
     return _found(document, within, how, rate_text=rate_text, time_text=time_text)
 
 
+def percentiles(document: dict[str, Any]) -> dict[str, str]:
+    """Return title and key of the percentiles to show: p50, p90, and that of the bound or p99, so that a table fits its line."""
+    bound = document["bound"]
+    usual = {"p50": "p50", "p90": "p90"}
+    if bound is None or f"p{bound['percent']:g}" in usual:
+        return {**usual, "p99": "p99"}
+    return {**usual, f"p{bound['percent']:g}": "at_percent"}
+
+
 def is_within(document: dict[str, Any]) -> bool | None:
     """Say whether the bound that was asked for is kept at some rate, or at the one that was asked for; None without a bound."""
     if document["bound"] is None:

@@ -10,7 +10,7 @@ from rich.text import Text
 from device_agent.contract.load import LoadEvent
 from device_agent.contract.measurement import Phase
 from device_agent.contract.measurement import Progress as JobProgress
-from device_agent.load_words import answer
+from device_agent.load_words import answer, percentiles
 from host.cli import render
 from host.cli.bench_progress import BenchProgress
 from host.cli.bench_view import heading, remarks
@@ -50,15 +50,13 @@ def _trials(document: dict[str, Any]) -> Any:
     bound = document["bound"]
     judged = () if bound is None else ("over", "within")
     unserved = ("unserved",) if any(trial["unserved"] for trial in document["trials"]) else ()
-    # The percentile of the bound takes the place of p99, so that the table fits its line.
-    last = "p99" if bound is None else f"p{bound['percent']:g}"
-    figures = ("asked /s", "served /s", "p50", "p90", last, "max", "requests", *unserved)
+    shown = {**percentiles(document), "max": "max"}
+    figures = ("asked /s", "served /s", *shown, "requests", *unserved)
     table = render.table(*figures, *judged, right=(*figures, *judged[:1]))
     for trial in document["trials"]:
         latency, rate = trial["latency_ns"], trial["rate_per_s"]
-        keys = ("p50", "p90", "p99" if bound is None else "at_percent", "max")
         row = ["closed" if rate is None else render.number_text(rate), render.number_text(trial["served_per_s"])]
-        row += [render.latency_text(latency[key]) if latency else render.DASH for key in keys]
+        row += [render.latency_text(latency[key]) if latency else render.DASH for key in shown.values()]
         row.append(str(trial["requests"]))
         if unserved:
             row.append(str(trial["unserved"]))
