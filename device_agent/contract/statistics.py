@@ -32,7 +32,6 @@ LOOKED_SHARE = 0.04
 LOOKED_VALUES = 20
 
 
-
 def median(values: Iterable[float]) -> float:
     """Return the median; ValueError for no values.
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from device_agent.contract.device import Channel
+from device_agent.contract.disturbance import marks_are_void, steadiest
 from device_agent.contract.measurement import Reading, Run, RunKind, Verdict, VerdictCode
 from device_agent.contract.sensor_verdicts import hot, throttled, under_voltage
 from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.stability import drift, modes
-from device_agent.contract.disturbance import marks_are_void, steadiest
 from device_agent.contract.statistics import median, median_interval
 
 #: A run shorter than this many clock ticks cannot be timed to 1 %.

@@ -10,11 +10,21 @@ from dataclasses import replace
 
 import pytest
 
-from device_agent.contract.measurement import Measurement, MeasureResult, Run, RunKind
-from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.disturbance import TIME_SLICE_NS, enough_undisturbed, marks_are_void, steadiest
+from device_agent.contract.measurement import Measurement, MeasureResult, Run, RunKind
 from device_agent.contract.pairs import block_log_ratios, paired_ratio, paired_ratio_of
-from device_agent.contract.statistics import autocorrelation_time, interpolated_rank, interval_rank, median, median_interval, normal_quantile, percentile, steal_fraction, widened
+from device_agent.contract.settings import MeasureRequest
+from device_agent.contract.statistics import (
+    autocorrelation_time,
+    interpolated_rank,
+    interval_rank,
+    median,
+    median_interval,
+    normal_quantile,
+    percentile,
+    steal_fraction,
+    widened,
+)
 from device_agent.worker import order
 
 
