@@ -95,7 +95,7 @@ def lines(document: dict[str, Any]) -> list[str]:
         columns,
     )
     shown = {**percentiles(document), "max": "max"}
-    header = ["asked /s", "served /s", *shown, "requests", "unserved"]
+    header = ["asked/s", "served/s", *shown, "requests", "unserved"]
     if bound is not None:
         header += ["over", "within"]
     found += [
@@ -123,7 +123,7 @@ def _row(trial: dict[str, Any], keys: Sequence[str], judged: bool) -> list[str]:
     if judged:
         over, within = trial["over_bound"], trial["within_bound"]
         row.append(DASH if over is None else f"{over * 100:.2f} %")
-        row.append(DASH if rate is None else {True: "yes", False: "no", None: "undecided"}[within])
+        row.append(DASH if rate is None else {True: "yes", False: "no", None: "open"}[within])
     return row
 
 

@@ -51,7 +51,7 @@ def _trials(document: dict[str, Any]) -> Any:
     judged = () if bound is None else ("over", "within")
     unserved = ("unserved",) if any(trial["unserved"] for trial in document["trials"]) else ()
     shown = {**percentiles(document), "max": "max"}
-    figures = ("asked /s", "served /s", *shown, "requests", *unserved)
+    figures = ("asked/s", "served/s", *shown, "requests", *unserved)
     table = render.table(*figures, *judged, right=(*figures, *judged[:1]))
     for trial in document["trials"]:
         latency, rate = trial["latency_ns"], trial["rate_per_s"]
@@ -67,7 +67,7 @@ def _trials(document: dict[str, Any]) -> Any:
     return table
 
 
-_WITHIN = {True: "yes", False: "no", None: "undecided"}
+_WITHIN = {True: "yes", False: "no", None: "open"}
 
 
 def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:

@@ -66,7 +66,7 @@ def test_a_rate_is_judged_and_the_exit_code_says_it(load: Callable[..., Any], mo
 def test_a_search_and_its_table(load: Callable[..., Any], model: Path) -> None:
     ran = load(model, *QUICK, "--duration", "0.05s", "--max-latency", "10s", "--percent", "90", "--requests", "200")
     assert ran.code == 0, ran.err
-    for part in ("tiny.onnx", "board", "asked /s", "served /s", "p99", "over", "within", "closed", "yes", "up to"):
+    for part in ("tiny.onnx", "board", "asked/s", "served/s", "p99", "over", "within", "closed", "yes", "up to"):
         assert part in ran.out
     assert "with p90 within 10.0 s (1 stream, 1 thread each)" in ran.out
     assert "kept as" in ran.out
@@ -104,7 +104,7 @@ def test_the_board_gives_the_same_document(model: Path, tmp_path: Path, capsys: 
     assert document["device"]["name"] == "local"
     assert cli.main([*arguments, "--max-p99", "0.001us", "--requests", "100"]) == 3
     out = capsys.readouterr().out
-    for part in ("tiny.onnx", "asked /s", "over", "do not keep p99 within 1.00 ns", "begun late", "verdict"):
+    for part in ("tiny.onnx", "asked/s", "over", "do not keep p99 within 1.00 ns", "begun late", "verdict"):
         assert part in out
     assert cli.main(["load", str(tmp_path / "none.onnx")]) == 2
     assert "is not a file" in capsys.readouterr().err
