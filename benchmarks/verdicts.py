@@ -5,7 +5,7 @@ Compares: what `device_agent.contract` says of a series with what is true of it.
     that holds the truth, of decisions the share that is wrong.
 On: synthetic series (benchmarks.series), independent, autocorrelated, with heavy tails and with a coarse clock; and recorded ones
     (benchmarks/data): for stability shuffled, so that they stand still and keep their distribution, and known effects added; for
-    contention as they are, with and without busy loops beside them.
+    contention as they are, with and without busy loops beside them, in stretches of 100 runs (those of one series are alike).
 Fair because: all draws are seeded, and each row states the size of its effect. Smaller effects are missed more often: one row
     shows how a drift of half the size fares. Shares come with their 95 % interval; a goal holds where all of the interval does,
     and is open where the draws are too few. Recorded series that have two modes of their own are no false alarms for that: they
