@@ -19,6 +19,7 @@ from device_agent.board import describe_board
 from device_agent.contract.artifact import Artifact, ArtifactFormat
 from device_agent.contract.compare_document import compare_document
 from device_agent.contract.decision import DIFFERENCE
+from device_agent.contract.device import DeviceInfo
 from device_agent.contract.document import bench_document
 from device_agent.contract.errors import InvalidRequest, JobAborted
 from device_agent.contract.measurement import (
@@ -37,6 +38,7 @@ from device_agent.report import describe
 from device_agent.runtime_choice import choose_runtime
 from device_agent.sensors import Sensor, survey
 from device_agent.sensors.external_meter import with_meter
+from device_agent.sensors.survey import Survey
 from device_agent.worker.launch import ArtifactFile
 
 #: The name of this device in documents; a host has names of its own.
@@ -60,18 +62,7 @@ def bench(
         check_file(path)
     format_ = one_format([path.name for path in models])
     sensors = with_meter(survey(expected=None if profile is None else profile.sensors), meter)
-    device = asyncio.run(describe(store, profile, sensors))
-    runtime = choose_runtime(device, format_, options.runtime, device=LOCAL)
-    files = [ArtifactFile(path=path, artifact=artifact_at(path, _name(path, models))) for path in models]
-    inputs = options.inputs_file
-    data = None if inputs is None else ArtifactFile(path=inputs, artifact=artifact_at(inputs, inputs.name))
-    request = options.request(
-        [file.artifact.sha256 for file in files],
-        runtime=runtime,
-        inputs_sha256=None if data is None else data.artifact.sha256,
-    )
-    with in_option_words():
-        measurement = asyncio.run(_measured(request, files, data, profile, sensors.sensors))
+    device, files, measurement = asyncio.run(_describe_and_measure(models, format_, options, store, profile, sensors))
     if len(files) == 1:
         document = bench_document(
             measurement, artifact=files[0].artifact, device_name=LOCAL, device=device, measurement_id=None
@@ -88,6 +79,32 @@ def bench(
         )
         lines = bench_report.compare_lines
     print(json.dumps(document, indent=2) if as_json else "\n".join(lines(document)))  # noqa: T201 - a command's result
+
+
+async def _describe_and_measure(
+    models: Sequence[Path],
+    format_: ArtifactFormat,
+    options: BenchOptions,
+    store: Path,
+    profile: Profile | None,
+    sensors: Survey,
+) -> tuple[DeviceInfo, list[ArtifactFile], Measurement]:
+    """Return the device, the files and their measurement.
+
+    All in one event loop: a Ctrl-C that comes just as a loop's task ends is lost (asyncio.run of Python 3.11 and newer).
+    """
+    device = await describe(store, profile, sensors)
+    runtime = choose_runtime(device, format_, options.runtime, device=LOCAL)
+    files = [ArtifactFile(path=path, artifact=artifact_at(path, _name(path, models))) for path in models]
+    inputs = options.inputs_file
+    data = None if inputs is None else ArtifactFile(path=inputs, artifact=artifact_at(inputs, inputs.name))
+    request = options.request(
+        [file.artifact.sha256 for file in files],
+        runtime=runtime,
+        inputs_sha256=None if data is None else data.artifact.sha256,
+    )
+    with in_option_words():
+        return device, files, await _measured(request, files, data, profile, sensors.sensors)
 
 
 def artifact_at(path: Path, name: str) -> Artifact:

@@ -14,6 +14,8 @@ from device_agent.bench import LOCAL, artifact_at, check_file, clear_progress, s
 from device_agent.bench_options import in_option_words
 from device_agent.bench_request import one_format
 from device_agent.board import describe_board
+from device_agent.contract.artifact import Artifact, ArtifactFormat
+from device_agent.contract.device import DeviceInfo
 from device_agent.contract.errors import JobAborted
 from device_agent.contract.load import LoadMeasurement, LoadRequest, LoadResult, ServedBatch
 from device_agent.contract.load_document import load_document
@@ -26,6 +28,7 @@ from device_agent.profiles import Profile
 from device_agent.report import describe
 from device_agent.runtime_choice import choose_runtime
 from device_agent.sensors import Sensor, survey
+from device_agent.sensors.survey import Survey
 from device_agent.terminal import DASH, facts, table, width, wrapped
 from device_agent.worker.launch import ArtifactFile
 
@@ -38,7 +41,22 @@ def load_model(path: Path, options: LoadOptions, *, store: Path, profile: Profil
     check_file(path)
     format_ = one_format([path.name])
     sensors = survey(expected=None if profile is None else profile.sensors)
-    device = asyncio.run(describe(store, profile, sensors))
+    device, artifact, measurement = asyncio.run(_describe_and_load(path, format_, options, store, profile, sensors))
+    document = load_document(measurement, artifact=artifact, device_name=LOCAL, device=device, load_id=None)
+    print(json.dumps(document, indent=2) if as_json else "\n".join(lines(document)))  # noqa: T201 - a command's result
+    return is_within(document) is not False
+
+
+async def _describe_and_load(
+    path: Path,
+    format_: ArtifactFormat,
+    options: LoadOptions,
+    store: Path,
+    profile: Profile | None,
+    sensors: Survey,
+) -> tuple[DeviceInfo, Artifact, LoadMeasurement]:
+    """Return the device, the artifact and its measurement, from one event loop as `device_agent.bench` does."""
+    device = await describe(store, profile, sensors)
     runtime = choose_runtime(device, format_, options.model.runtime, device=LOCAL)
     file = ArtifactFile(path=path, artifact=artifact_at(path, path.name))
     inputs = options.inputs_file
@@ -47,10 +65,7 @@ def load_model(path: Path, options: LoadOptions, *, store: Path, profile: Profil
         file.artifact.sha256, runtime=runtime, inputs_sha256=None if data is None else data.artifact.sha256
     )
     with in_option_words():
-        measurement = asyncio.run(_loaded(request, file, data, profile, sensors.sensors))
-    document = load_document(measurement, artifact=file.artifact, device_name=LOCAL, device=device, load_id=None)
-    print(json.dumps(document, indent=2) if as_json else "\n".join(lines(document)))  # noqa: T201 - a command's result
-    return is_within(document) is not False
+        return device, file.artifact, await _loaded(request, file, data, profile, sensors.sensors)
 
 
 async def _loaded(
