@@ -117,8 +117,8 @@ def _network(channels: int, part: Part, fixed_multiple: int = 1) -> Network:
             kind=kind,
             inputs=inputs,
             input_fixed=0 if inputs else 3,
-            output_group=output,
-            output_channels=channels,
+            outputs=() if output is None else (Part(group=output),),
+            output_fixed=channels if output is None else 0,
             kernel=9,
             input_pixels=4,
             output_pixels=4,
@@ -197,7 +197,13 @@ def test_a_width_that_no_plan_changes_is_never_off_the_multiples() -> None:
     granularity = fast_multiples(staircase(8, 0.0, 0))
     image = {"kernel": 9, "input_pixels": 64, "output_pixels": 64}
     stem = Layer(
-        name="stem", kind=LayerKind.CONV, inputs=(), input_fixed=3, output_group="g", output_channels=32, **image
+        name="stem",
+        kind=LayerKind.CONV,
+        inputs=(),
+        input_fixed=3,
+        outputs=(Part(group="g"),),
+        output_fixed=0,
+        **image,
     )
     assert granularity.fast(stem, 3, 24)
     assert not granularity.fast(stem, 3, 25)
@@ -206,8 +212,8 @@ def test_a_width_that_no_plan_changes_is_never_off_the_multiples() -> None:
         kind=LayerKind.CONV,
         inputs=(Part(group="g"),),
         input_fixed=0,
-        output_group=None,
-        output_channels=10,
+        outputs=(),
+        output_fixed=10,
         **image,
     )
     assert granularity.fast(last, 32, 10)
