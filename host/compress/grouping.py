@@ -211,14 +211,6 @@ class _Cells:
                 return False
         return True
 
-    def features(self, channels: Sequence[int]) -> bool:
-        """Whether every place has a whole number of indices per channel."""
-        totals: dict[Place, int] = {}
-        for atom in channels:
-            for place, indices in self._free[atom].items():
-                totals[place] = totals.get(place, 0) + len(indices)
-        return all(total % len(channels) == 0 for total in totals.values())
-
 
 def _uneven(cells: _Cells, blocks: Sequence[Sequence[int]], channels: Sequence[int]) -> str | None:
     if len(blocks) == 1:
@@ -227,8 +219,6 @@ def _uneven(cells: _Cells, blocks: Sequence[Sequence[int]], channels: Sequence[i
         return (
             "grouped convolutions, splits or shuffles ask for as many channels from blocks that hold different numbers"
         )
-    if not cells.features(channels):
-        return "its channels are used by some layers more often than by others"
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,8 @@ def layer_views(
     for group, those in cuts.items():
         for cut in those:
             total = sum(len(indices) for indices in cut.indices)
-            part = Part(group=group, features=total // len(cut.indices))
+            share = Fraction(total, len(cut.indices))
+            part = Part(group=group, features=share.numerator, per=share.denominator)
             sides.setdefault((cut.module, cut.side), []).append((part, total))
     views = []
     for name, seen in executed.items():

@@ -285,7 +285,7 @@ def allowed_widths(
             for role, parts in ((Role.OUTPUT, layer.outputs), (Role.INPUT, inputs)):
                 for part in parts:
                     if part.group == group.name:
-                        wanted = granularity.multiple(layer.kind, role)
+                        wanted = granularity.multiple(layer.kind, role) * part.per
                         multiple = math.lcm(multiple, wanted // math.gcd(wanted, part.features))
     least = math.ceil(floor * group.channels - 1e-9)
     first = math.ceil(least / multiple) * multiple

@@ -19,10 +19,18 @@ class LayerKind(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A share of a layer's width that follows a group: `features` of it per kept channel (H*W at an input after a flatten)."""
+    """A share of a layer's width that follows a group: `features` of it for every `per` kept channels.
+
+    H*W for one at an input after a flatten; one for two where half of the channels goes elsewhere.
+    """
 
     group: str
     features: int = 1
+    per: int = 1
+
+    def width(self, kept: int) -> int:
+        """Return the features that belong to `kept` channels, a number that the group allows."""
+        return self.features * kept // self.per
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +57,8 @@ class Layer:
 
     def widths(self, plan: Mapping[str, int]) -> tuple[int, int]:
         """Return (input width, output width) under `plan`."""
-        width_in = self.input_fixed + sum(part.features * plan[part.group] for part in self.inputs)
-        width_out = self.output_fixed + sum(part.features * plan[part.group] for part in self.outputs)
+        width_in = self.input_fixed + sum(part.width(plan[part.group]) for part in self.inputs)
+        width_out = self.output_fixed + sum(part.width(plan[part.group]) for part in self.outputs)
         return width_in, width_out
 
     def macs(self, plan: Mapping[str, int]) -> int:

@@ -130,18 +130,17 @@ class Program:
             inputs, fixed_in = layer.inputs, layer.input_fixed
         for part in layer.outputs:
             for width in self._widths[part.group]:
-                into[self._single[(part.group, width)]] += (outward + both * fixed_in) * part.features * width
+                into[self._single[(part.group, width)]] += (outward + both * fixed_in) * part.width(width)
         for part in inputs:
             for width in self._widths[part.group]:
-                into[self._single[(part.group, width)]] += (inward + both * layer.output_fixed) * part.features * width
+                into[self._single[(part.group, width)]] += (inward + both * layer.output_fixed) * part.width(width)
         for source, target in product(inputs, layer.outputs) if both else ():
-            features = both * source.features * target.features
             if source.group == target.group:
                 for width in self._widths[source.group]:
-                    into[self._single[(source.group, width)]] += features * width * width
+                    into[self._single[(source.group, width)]] += both * source.width(width) * target.width(width)
                 continue
             for one, two in product(self._widths[source.group], self._widths[target.group]):
-                into[self._column(source.group, one, target.group, two)] += features * one * two
+                into[self._column(source.group, one, target.group, two)] += both * source.width(one) * target.width(two)
         return constant + inward * fixed_in + (outward + both * fixed_in) * layer.output_fixed
 
     def _surface(self, layer: Layer, price: Price) -> tuple[float, float, float, float]:
@@ -169,7 +168,7 @@ class Program:
     def _at(self, part: Part, level: int, levels: int) -> int:
         """Return the part's features where its group stands at `level` of `levels` between its widths."""
         allowed = self._widths[part.group]
-        return part.features * allowed[round(level / max(levels - 1, 1) * (len(allowed) - 1))]
+        return part.width(allowed[round(level / max(levels - 1, 1) * (len(allowed) - 1))])
 
     def _column(self, source: str, one: int, target: str, two: int) -> int:
         forward = self._pair.get((source, one, target, two))
