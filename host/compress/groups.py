@@ -1,6 +1,6 @@
 """Which layers must lose the same channels together, found by following every channel through one run of the network.
 
-The operations say what goes together (tracing.py, operations.py, grouping.py); whether the module's Python code follows smaller
+The operations say what goes together (`channels`); whether the module's Python code follows smaller
 tensors they cannot say. So before groups are used they are tried: the network with a few channels of each cut out must run,
 and must yield the outputs of the network with the weights that read these channels set to zero. What fails is left alone,
 with the reason.
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from device_agent.contract.errors import StableError
+from host.compress.channels.grouping import group_channels
+from host.compress.channels.run import trace
+from host.compress.channels.trace import Trace
 from host.compress.cuts import Cut, PrunableNetwork
-from host.compress.grouping import group_channels
 from host.compress.layers import layer_views
 from host.compress.proof import Refused, disagreement, first_line, make_probe, outputs_of
-from host.compress.trace import Trace
-from host.compress.tracing import trace
 from host.search.network import Group, LeftAlone, Network
 
 
@@ -57,7 +57,7 @@ def analyse(module: nn.Module, example: Tensor) -> PrunableNetwork:
     grouping = group_channels(found)
     proof = _Proof(probe=probe, images=images, whole=whole, cuts=grouping.cuts, notes=grouping.notes)
     groups, refused = proof.sift(grouping.groups)
-    reasons = {layer: reason for group, reason in refused for layer in group.layers} | dict(grouping.reasons)
+    reasons = dict(grouping.reasons) | {layer: reason for group, reason in refused for layer in group.layers}
     cuts = {group.name: grouping.cuts[group.name] for group in groups}
     return PrunableNetwork(
         network=Network(

@@ -9,7 +9,9 @@ from host.zoo.cifar_resnet import ZeroPadShortcut
 
 def conv(inputs: int, outputs: int, kernel: int = 3, **options) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False, **options), nn.BatchNorm2d(outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False, **options),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
     )
 
 

@@ -133,7 +133,9 @@ def test_code_with_numbers_in_it_is_found_out():
     network = analyse(Fixed(), EXAMPLE)
     assert [group.name for group in network.network.groups] == ["inner"]
     assert network.network.left_alone[0].layer == "stem"
-    assert "are sliced in the model (the network does not run without some of them" in network.network.left_alone[0].reason
+    assert (
+        "are sliced in the model (the network does not run without some of them" in network.network.left_alone[0].reason
+    )
 
 
 def test_the_module_is_not_changed():

@@ -28,6 +28,7 @@ from host.fleet.client import AgentClient
 from host.fleet.devices import Device
 from host.results.store import ResultStore
 from host.search.planner import Infeasible
+from host.zoo.cifar_resnet import CifarResNet
 from host.zoo.registry import ZooModel
 
 SHAPE = (1, 16, 16)
@@ -256,3 +257,32 @@ def test_a_final_ratio_outside_the_window_has_to_repeat(
     record = compress(wanted, subject, measuring_on(device, store), out=tmp_path / "out")
     assert [longer for longer, _ in finals[:2]] == [1.0, 2.0]
     assert record["result"]["latency_ratio"] in [ratio for longer, ratio in finals if longer == 2.0]
+
+
+def test_residual_streams_with_padded_shortcuts_are_compressed(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
+) -> None:
+    def residual() -> nn.Module:
+        torch.manual_seed(0)
+        return CifarResNet(depth=8, width=2.0, in_channels=1, num_classes=3, input_size=16).eval()
+
+    model = ZooModel(name="resnet8", module=residual(), input_shape=SHAPE, num_classes=3)
+    padded = Subject(model=model, data=subject.data)
+    record = compress(
+        options(model="resnet8", target=LatencyTarget(ratio=0.75)),
+        padded,
+        measuring_on(device, store),
+        out=tmp_path / "out",
+    )
+    assert {"conv1", "layer2.0.conv2", "layer3.0.conv2"} <= set(record["plan"])
+    assert {each["layer"] for each in record["left_alone"]} == {"linear"}
+    loaded = load_compressed(tmp_path / "out" / "model.pt", residual)
+    narrow = {name: entry["kept"] for name, entry in record["plan"].items() if entry["kept"] < entry["channels"]}
+    assert narrow
+    assert {name: len(loaded.kept[name]) for name in narrow} == narrow
+    images = subject.data.test.images[:8]
+    session = onnxruntime.InferenceSession(record["artifacts"]["onnx"])
+    name = session.get_inputs()[0].name
+    exported = np.concatenate([session.run(None, {name: image[None]})[0] for image in images])
+    with torch.no_grad():
+        np.testing.assert_allclose(exported, loaded.module.eval()(torch.from_numpy(images)).numpy(), atol=1e-3)

@@ -121,7 +121,9 @@ def test_random_plans_equal_the_masked_original(case, seed):
     groups = {group.name: group for group in network.network.groups}
     plan = random_plan(network, generator)
     if seed >= 2:  # some groups only, so that what they share with others keeps its place
-        plan = Plan(kept={name: plan.kept[name] if generator.random() < 0.5 else groups[name].channels for name in groups})
+        plan = Plan(
+            kept={name: plan.kept[name] if generator.random() < 0.5 else groups[name].channels for name in groups}
+        )
     kept = channels_to_keep(network, scores(network, module, "random", seed=seed), plan)
     pruned = prune(network, module, kept)
     images = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(seed))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from host.compress.atoms import FIXED, Atoms, collapsed
+from host.compress.channels.atoms import FIXED, Atoms, collapsed
 from host.compress.cuts import PadsChannels, Side, width
 from host.compress.layers import Executed
 
@@ -104,7 +104,7 @@ class Trace:
             layer = self.module.get_submodule(entry.owner)
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 if entry.name == "bias" and entry.owner == self.where():
-                    own = self.side(entry.owner, Side.OUTPUT)[places - entry.value.storage_offset()]
+                    own = self.side(entry.owner, Side.OUTPUT)[places - int(entry.value.storage_offset())]
                     self.atoms.unite(wanted, own, f"the bias of {entry.owner} meets channels that stay")
                 else:
                     self.atoms.pin(wanted, f"its channels meet the weights of {entry.owner} outside of that layer")
@@ -132,4 +132,4 @@ def tensors_in(values: Any) -> list[Tensor]:
 
 
 def _key(value: Tensor) -> Key:
-    return value.untyped_storage().data_ptr(), value.storage_offset(), tuple(value.shape), value.stride()
+    return value.untyped_storage().data_ptr(), int(value.storage_offset()), tuple(value.shape), value.stride()

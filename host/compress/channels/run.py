@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from host.compress.channels.operations import follow
+from host.compress.channels.trace import Trace, tensors_in
 from host.compress.layers import Executed, pixels
-from host.compress.operations import follow
-from host.compress.trace import Trace, tensors_in
 
 #: The reason of layers that make the network's output.
 HEAD = "it produces the network's output"
@@ -27,19 +27,17 @@ def trace(module: nn.Module, images: Tensor) -> Trace:
     found = Trace(module)
     found.fix(images)
 
-    class Mode(TorchDispatchMode):
+    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not typed
         def __torch_dispatch__(
             self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
         ) -> Any:
-            kwargs = kwargs or {}
-            before = func._schema.is_mutable and [found.labels(each) for each in tensors_in(args)]
-            result = func(*args, **kwargs)
+            result = func(*args, **(kwargs or {}))
             with torch.no_grad():
-                follow(found, func, args, kwargs, result, before or None)
+                follow(found, func, args, kwargs or {}, result)
             return result
 
     # With gradients the fast paths of attention, which hide whole layers in one operation, are not taken.
-    with _hooked(found), torch.enable_grad(), Mode():
+    with _hooked(found), torch.enable_grad(), Mode():  # type: ignore[no-untyped-call]
         outputs = module(images)
     leaves = [leaf for leaf in tensors_in(outputs) if found.labels(leaf) is not None]
     found.followed_outputs = bool(leaves)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from host.compress.atoms import FIXED, varying
+from host.compress.channels.atoms import FIXED, varying
+from host.compress.channels.trace import Trace
 from host.compress.cuts import NORMS, Cut, Place, Side, is_depthwise
-from host.compress.trace import Trace
 from host.search.network import Group
 
 #: What one channel owns: places with the indices there.
@@ -167,14 +167,14 @@ class _Cells:
 
     def groups(self) -> list[list[list[int]]]:
         """Return groups as lists of blocks of as many channels each, all in the order of their first use."""
-        cells: dict[tuple[object, ...], list[int]] = {}
+        cells: dict[tuple[object, object], list[int]] = {}
         ranks = {atom: self._rank(atom) for atom in self._free}
-        footprints: dict[tuple[object, ...], set[int]] = {}
+        footprints: dict[object, set[int]] = {}
         for atom in sorted(self._free, key=ranks.__getitem__):
             footprint = tuple(sorted((place, len(indices)) for place, indices in self._free[atom].items()))
             where = tuple(self._where.get(atom, ()))
             cells.setdefault((footprint, where), []).append(atom)
-            footprints.setdefault((footprint,), set()).update(number for number, _ in where)
+            footprints.setdefault(footprint, set()).update(number for number, _ in where)
         # Channels of one use are one group, and so are those that share a constraint.
         parent: dict[object, object] = {}
 
@@ -183,12 +183,12 @@ class _Cells:
                 key = parent[key]
             return key
 
-        for footprint, numbers in footprints.items():
+        for key, numbers in footprints.items():
             for number in numbers:
-                parent[find(number)] = find(footprint)
+                parent[find(number)] = find(key)
         united: dict[object, list[list[int]]] = {}
-        for (footprint, _), members in cells.items():
-            united.setdefault(find((footprint,)), []).append(members)
+        for (key, _), members in cells.items():
+            united.setdefault(find(key), []).append(members)
         found = []
         for those in united.values():
             size = math.gcd(*(len(members) for members in those))
