@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from host.search.network import Network
+from host.zoo.cifar_resnet import ZeroPadShortcut
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 SLICEABLE = (nn.Conv2d, nn.Linear, nn.PReLU, *NORMS)
@@ -45,11 +46,36 @@ class PadsChannels(Protocol):
     after: int
 
 
+class Shortcut(NamedTuple):
+    """What a module without weights was seen to do: take every `stride`-th pixel, and put zeros around the channels."""
+
+    stride: int
+    before: int
+    after: int
+
+    def build(self) -> ZeroPadShortcut:
+        """A module that does the same and PadsChannels."""
+        module = ZeroPadShortcut(0, self.before + self.after, self.stride)
+        module.before, module.after = self.before, self.after
+        return module
+
+
+class Place(NamedTuple):
+    """What is cut, whatever the channels: as in Cut."""
+
+    module: str
+    side: Side
+    tensor: str | None = None
+    dimension: int = 0
+    shortcut: Shortcut | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """Channel c of the group owns the places `indices[c]` of one side of the module named `module`.
 
-    For TENSOR, `tensor` is the name of the parameter or buffer in the module, and `dimension` where it is cut.
+    For TENSOR, `tensor` is the name of the parameter or buffer in the module, and `dimension` where it is cut. For PADDING,
+    `shortcut` is what the module is replaced by if it does not PadsChannels itself.
     """
 
     module: str
@@ -57,15 +83,12 @@ class Cut:
     indices: tuple[tuple[int, ...], ...] = field(repr=False)
     tensor: str | None = None
     dimension: int = 0
+    shortcut: Shortcut | None = None
 
     @property
     def place(self) -> Place:
         """What is cut, whatever the channels."""
-        return self.module, self.side, self.tensor, self.dimension
-
-
-#: Module, side, tensor, dimension.
-Place = tuple[str, Side, str | None, int]
+        return Place(self.module, self.side, self.tensor, self.dimension, self.shortcut)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +138,12 @@ def slice_channels(
     remain.
     """
     sharing = _shared_parameters(module)
-    for (name, side, tensor, dimension), gone in removed_indices(cuts, removed).items():
+    for (name, side, tensor, dimension, shortcut), gone in removed_indices(cuts, removed).items():
         layer = module.get_submodule(name)
         if side is Side.PADDING:
+            if shortcut is not None and not isinstance(layer, PadsChannels):
+                layer = shortcut.build()
+                module.set_submodule(name, layer)
             assert isinstance(layer, PadsChannels)
             total, before = layer.before + layer.after, layer.before
             layer.before = sum(index not in gone for index in range(before))
@@ -157,7 +183,7 @@ def mask_consumers(
     between. Returns the former weights by layer name, for `restore_weights`.
     """
     former: dict[str, Tensor] = {}
-    for (name, side, _, _), gone in removed_indices(cuts, removed).items():
+    for (name, side, *_), gone in removed_indices(cuts, removed).items():
         if side is Side.INPUT:
             layer = module.get_submodule(name)
             assert isinstance(layer, (nn.Conv2d, nn.Linear))

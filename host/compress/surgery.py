@@ -19,6 +19,7 @@ from host.compress.cuts import (
     SLICEABLE,
     PadsChannels,
     PrunableNetwork,
+    Shortcut,
     Side,
     is_depthwise,
     slice_channels,
@@ -129,7 +130,7 @@ def save_compressed(
     note = {
         "kept": {group: sorted(int(index) for index in indices) for group, indices in kept.items()},
         "pads": {
-            name: [int(layer.before), int(layer.after)]
+            name: {"before": int(layer.before), "after": int(layer.after), "stride": getattr(layer, "stride", None)}
             for name, layer in module.named_modules()
             if isinstance(layer, PadsChannels)
         },
@@ -153,13 +154,12 @@ def load_compressed(path: Path, factory: Callable[[], nn.Module]) -> CompressedM
     kept = {group: tuple(indices) for group, indices in checkpoint.metadata[COMPRESSED]["kept"].items()}
     module = factory()
     shrink_to(module, checkpoint.state)
-    for name, (before, after) in checkpoint.metadata[COMPRESSED].get("pads", {}).items():
+    for name, pads in checkpoint.metadata[COMPRESSED].get("pads", {}).items():
         layer = module.get_submodule(name)
         if not isinstance(layer, PadsChannels):
-            raise CheckpointError(
-                f"{path} does not fit: its {name} pads channels, and this {type(layer).__name__} does not"
-            )
-        layer.before, layer.after = before, after
+            layer = Shortcut(**pads).build()
+            module.set_submodule(name, layer)
+        layer.before, layer.after = pads["before"], pads["after"]
     load_state(module, checkpoint, source=str(path))
     metadata = {key: value for key, value in checkpoint.metadata.items() if key != COMPRESSED}
     plan = Plan(kept={group: len(indices) for group, indices in kept.items()})

@@ -48,7 +48,9 @@ def group_channels(trace: Trace) -> Grouping:
         if reason is not None:
             pinned.update(dict.fromkeys(channels, reason))
             continue
-        first = min((order[place[0]], place[0]) for place in _places(free, channels) if _produces(trace, place))[1]
+        first = min(
+            (order[place.module], place.module) for place in _places(free, channels) if _produces(trace, place)
+        )[1]
         name, number = first, 2
         while name in groups:
             name, number = f"{first}#{number}", number + 1
@@ -76,9 +78,9 @@ def _uses(trace: Trace) -> dict[int, dict[Place, tuple[int, ...]]]:
 
     for (name, side), labels in trace.sides.items():
         if side is Side.OUTPUT or not is_depthwise(trace.module.get_submodule(name)):
-            add(labels.tolist(), (name, side, None, 0))
+            add(labels.tolist(), Place(name, side))
     for pads in trace.pads.values():
-        add(pads.atoms.tolist(), (pads.module, Side.PADDING, None, 0))
+        add(pads.atoms.tolist(), Place(pads.module, Side.PADDING, shortcut=pads.shortcut))
     for entries in trace.bare.values():
         for entry in entries:
             value = entry.value
@@ -93,22 +95,22 @@ def _uses(trace: Trace) -> dict[int, dict[Place, tuple[int, ...]]]:
             layer = trace.module.get_submodule(entry.owner)
             # The tensors of a norm are cut together.
             whole = isinstance(layer, (*NORMS, nn.PReLU))
-            place = (entry.owner, Side.OUTPUT, None, 0) if whole else (entry.owner, Side.TENSOR, entry.name, dims[0])
+            place = Place(entry.owner, Side.OUTPUT) if whole else Place(entry.owner, Side.TENSOR, entry.name, dims[0])
             add(labels.reshape(-1).tolist(), place)
     return {atom: {place: tuple(sorted(indices)) for place, indices in use.items()} for atom, use in found.items()}
 
 
 def _produces(trace: Trace, place: Place) -> bool:
-    return place[1] is Side.OUTPUT and place[0] in trace.executed
+    return place.side is Side.OUTPUT and place.module in trace.executed
 
 
 def _unusable(trace: Trace, use: Use) -> str | None:
-    for name, side, _, _ in use:
+    for name, side, *_ in use:
         if side is Side.INPUT and name not in trace.executed:
             return f"layer {name} is not called as a module"
     if not any(_produces(trace, place) for place in use):
         return "no layer makes its channels"
-    if not any(place[1] is Side.INPUT for place in use):
+    if not any(place.side is Side.INPUT for place in use):
         return "no layer reads its channels"
     return None
 
@@ -128,14 +130,11 @@ def _places(free: Mapping[int, Use], channels: Sequence[int]) -> dict[Place, Non
 def _cuts(free: Mapping[int, Use], channels: Sequence[int], order: Mapping[str, int], first: str) -> tuple[Cut, ...]:
     places = sorted(
         _places(free, channels),
-        key=lambda place: (place[0] != first or place[1] is not Side.OUTPUT, order.get(place[0], len(order))),
+        key=lambda place: (place.module != first or place.side is not Side.OUTPUT, order.get(place.module, len(order))),
     )
     return tuple(
         Cut(
-            module=place[0],
-            side=place[1],
-            tensor=place[2],
-            dimension=place[3],
+            **place._asdict(),
             indices=tuple(free[atom].get(place, ()) for atom in channels),
         )
         for place in places
@@ -197,9 +196,9 @@ class _Cells:
 
     def _rank(self, atom: int) -> tuple[int, int]:
         return min(
-            (self._order[place[0]], indices[0])
+            (self._order[place.module], indices[0])
             for place, indices in self._free[atom].items()
-            if place[1] is Side.OUTPUT and place[0] in self._order
+            if place.side is Side.OUTPUT and place.module in self._order
         )
 
     def balanced(self, channels: Sequence[int]) -> bool:

@@ -61,6 +61,7 @@ def _hooked(found: Trace) -> Iterator[None]:
     def left(name: str) -> Any:
         def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             found.stack.pop()
+            found.leave(name, inputs, output)
             if isinstance(layer, (nn.Conv2d, nn.Linear)) and inputs:
                 seen = found.executed.get(name, Executed(input_pixels=0, output_pixels=0, calls=0))
                 found.executed[name] = Executed(

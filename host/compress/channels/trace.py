@@ -5,15 +5,16 @@ Tensors are known by where they lie in memory, which views and aliases share; th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
+from torch.utils._python_dispatch import _disable_current_modes
 
 from host.compress.channels.atoms import FIXED, Atoms, collapsed
-from host.compress.cuts import PadsChannels, Side, width
+from host.compress.cuts import PadsChannels, Shortcut, Side, width
 from host.compress.layers import Executed
 
 Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
@@ -31,9 +32,13 @@ class Bare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pads:
-    """Zeros that the module named `module` puts around channels; `atoms` are those before, then those after."""
+    """Zeros that the module named `module` puts around channels; `atoms` are those before, then those after.
+
+    `shortcut` is what it does as a whole, if it does not PadsChannels itself.
+    """
 
     module: str
+    shortcut: Shortcut | None = None
     atoms: Tensor = field(repr=False)
 
 
@@ -119,11 +124,32 @@ class Trace:
         """Labels (before + after,) of zeros that the running module puts around channels; None if it cannot be told fewer."""
         name = self.stack[-1] if self.stack else ""
         owner = self.module.get_submodule(name)
-        if not isinstance(owner, PadsChannels) or (owner.before, owner.after) != (before, after):
+        if isinstance(owner, PadsChannels):
+            if (owner.before, owner.after) != (before, after):
+                return None
+        elif not name or next(owner.parameters(), None) is not None or next(owner.buffers(), None) is not None:
             return None
         if name not in self.pads:
-            self.pads[name] = Pads(module=name, atoms=self.atoms.new(before + after))
-        return self.pads[name].atoms
+            # Whether the whole of a foreign module can be replaced shows when it is left.
+            shortcut = None if isinstance(owner, PadsChannels) else Shortcut(stride=1, before=before, after=after)
+            self.pads[name] = Pads(module=name, shortcut=shortcut, atoms=self.atoms.new(before + after))
+        pads = self.pads[name]
+        return pads.atoms if len(pads.atoms) == before + after else None
+
+    def leave(self, name: str, inputs: tuple[Any, ...], output: Any) -> None:
+        """See whether a foreign module that padded channels did nothing else than a Shortcut does."""
+        pads = self.pads.get(name)
+        if pads is None or pads.shortcut is None:
+            return
+        if len(inputs) == 1 and all(isinstance(each, Tensor) and each.ndim == 4 for each in (*inputs, output)):
+            shortcut = pads.shortcut._replace(stride=-(-inputs[0].shape[-1] // output.shape[-1]))
+            with torch.no_grad(), _disable_current_modes():
+                if torch.equal(shortcut.build()(inputs[0]), output):
+                    self.pads[name] = replace(pads, shortcut=shortcut)
+                    return
+        self.atoms.pin(
+            pads.atoms, f"{name} pads channels with zeros and does more; give it attributes `before` and `after`"
+        )
 
 
 def tensors_in(values: Any) -> list[Tensor]:

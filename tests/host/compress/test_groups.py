@@ -70,7 +70,7 @@ def test_residual_streams_with_zero_padding_join_groups():
 def test_pads_in_foreign_code_keep_only_the_padded_channels():
     class Shortcut(nn.Module):
         def forward(self, x):
-            return torch.nn.functional.pad(x, (0, 0, 0, 0, 2, 2))
+            return 2 * torch.nn.functional.pad(x, (0, 0, 0, 0, 2, 2))
 
     class Net(nn.Module):
         def __init__(self):
@@ -86,7 +86,10 @@ def test_pads_in_foreign_code_keep_only_the_padded_channels():
     assert [(group.name, group.channels) for group in network.network.groups] == [("stem", 8)]
     assert layer_of(network, "wide").outputs == (Part(group="stem"),)
     assert layer_of(network, "wide").output_fixed == 4
-    assert "4 of its 12 channels stay" in network.network.left_alone[0].reason
+    assert (
+        "4 of its 12 channels stay: shortcut pads channels with zeros and does more"
+        in network.network.left_alone[0].reason
+    )
 
 
 def test_zoo_macs_agree_with_a_count_by_hooks():

@@ -51,6 +51,11 @@ CASES = {
         of(nets.Padded, 17),
         {STREAM: 8, "body.first.0.0": 6, "body.first.1": 4, "body.second.0.0": 7, "body.second.1": 5},
     ),
+    "padded by code": (
+        of(nets.PaddedByCode, 12),
+        {STREAM: 8, "body.layers.0.0": 6, "body.layers.1": 4},
+    ),
+    "padded and more": (of(nets.PaddedAndMore, 12), {STREAM: 8, "body.layers.0.0": 6}),
     "doubled": (of(nets.Doubled, 16), {STREAM: 8, "body.layers.0.0": 6}),
     "unet": (
         of(nets.UNet, 9),
