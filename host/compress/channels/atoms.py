@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+Ints = npt.NDArray[np.int64]
 #: The label of values that belong to no atom.
 FIXED = -1
 
@@ -32,49 +34,58 @@ def varying(labels: Tensor) -> tuple[int, ...]:
 
 
 class Atoms:
-    """Union and find, with the reasons of pins and remarks on what atoms go through.
+    """Which atoms are united, with the reasons of pins and remarks on what atoms go through.
 
     `blocks` holds (labels, count): of the channels at these places, each of `count` consecutive blocks must lose as many.
     """
 
     def __init__(self) -> None:
-        self._parents: list[int] = []
-        self._pins: list[tuple[int, str]] = []
-        self._notes: list[tuple[int, str]] = []
+        #: By atom the smallest one that it is united with.
+        self._roots = np.zeros(0, dtype=np.int64)
+        self._pins: list[tuple[Ints, str]] = []
+        self._notes: list[tuple[Ints, str]] = []
         self.blocks: list[tuple[Tensor, int]] = []
 
     def new(self, count: int) -> Tensor:
         """Return labels (count,) of atoms that are united with nothing yet."""
-        start = len(self._parents)
-        self._parents.extend(range(start, start + count))
-        return torch.arange(start, start + count)
+        start = len(self._roots)
+        own = np.arange(start, start + count)
+        self._roots = np.concatenate([self._roots, own])
+        return torch.from_numpy(own)
 
-    def find(self, atom: int) -> int:
-        """Return the atom that stands for all that `atom` is united with."""
-        parents = self._parents
-        while parents[atom] != atom:
-            parents[atom] = parents[parents[atom]]
-            atom = parents[atom]
-        return atom
+    def representatives(self, labels: Tensor) -> Tensor:
+        """Return labels in which united atoms are equal."""
+        values = labels.numpy()
+        if not len(self._roots):
+            return labels
+        return torch.from_numpy(np.where(values >= 0, self._roots[values], FIXED))
 
     def canonical(self, labels: Tensor) -> Tensor:
         """Return collapsed labels in which united atoms are equal."""
-        distinct, places = np.unique(labels.numpy(), return_inverse=True)
-        roots = np.array([atom if atom < 0 else self.find(atom) for atom in distinct.tolist()], dtype=np.int64)
-        return collapsed(torch.from_numpy(roots[places.reshape(-1)].reshape(labels.shape)))
+        return collapsed(self.representatives(labels))
 
     def unite(self, left: Tensor, right: Tensor, reason: str) -> Tensor:
         """Unite the atoms of two labels of one shape, place by place; an atom that meets FIXED is pinned with `reason`.
 
         Return labels of the same shape that hold an atom where either does.
         """
-        pairs = np.unique(np.stack([left.numpy().reshape(-1), right.numpy().reshape(-1)]), axis=1)
-        for one, two in pairs.T.tolist():
-            if one >= 0 and two >= 0:
-                one, two = self.find(one), self.find(two)
-                self._parents[max(one, two)] = min(one, two)
-            elif one >= 0 or two >= 0:
-                self._pins.append((max(one, two), reason))
+        one, two = left.numpy().reshape(-1), right.numpy().reshape(-1)
+        both = (one >= 0) & (two >= 0)
+        if (met := np.maximum(one, two)[~both]).size:
+            self._pins.append((met[met >= 0], reason))
+        one, two = one[both], two[both]
+        while one.size:
+            one, two = self._roots[one], self._roots[two]
+            apart = one != two
+            one, two = np.maximum(one, two)[apart], np.minimum(one, two)[apart]
+            if not one.size:
+                break
+            # Each root points to the smallest that it meets; then along all pointers to their ends.
+            target = np.arange(len(self._roots))
+            np.minimum.at(target, one, two)
+            while (further := target[target]) is not None and bool((further != target).any()):
+                target = further
+            self._roots = target[self._roots]
         return torch.where(left >= 0, left, right)
 
     def unite_along(self, labels: Tensor, dims: Sequence[int]) -> Tensor:
@@ -86,22 +97,29 @@ class Atoms:
 
     def pin(self, labels: Tensor, reason: str) -> None:
         """Keep these atoms for good."""
-        self._pins.extend((atom, reason) for atom in np.unique(labels.numpy()).tolist() if atom >= 0)
+        self._pins.append((_atoms_of(labels), reason))
 
     def note(self, labels: Tensor, remark: str) -> None:
         """Remember what these atoms go through, for the reason should the proof fail."""
-        self._notes.extend((atom, remark) for atom in np.unique(labels.numpy()).tolist() if atom >= 0)
+        self._notes.append((_atoms_of(labels), remark))
 
     def pinned(self) -> dict[int, str]:
         """Return by representative the first reason for which its atoms are pinned."""
         found: dict[int, str] = {}
-        for atom, reason in self._pins:
-            found.setdefault(self.find(atom), reason)
+        for atoms, reason in self._pins:
+            for root in np.unique(self._roots[atoms]).tolist():
+                found.setdefault(root, reason)
         return found
 
     def notes(self) -> dict[int, tuple[str, ...]]:
         """Return the remarks by representative."""
         found: dict[int, dict[str, None]] = {}
-        for atom, remark in self._notes:
-            found.setdefault(self.find(atom), {})[remark] = None
-        return {atom: tuple(remarks) for atom, remarks in found.items()}
+        for atoms, remark in self._notes:
+            for root in np.unique(self._roots[atoms]).tolist():
+                found.setdefault(root, {})[remark] = None
+        return {root: tuple(remarks) for root, remarks in found.items()}
+
+
+def _atoms_of(labels: Tensor) -> Ints:
+    values = labels.numpy().reshape(-1)
+    return values[values >= 0]

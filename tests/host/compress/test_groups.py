@@ -128,13 +128,15 @@ def test_code_with_numbers_in_it_is_found_out():
     class Fixed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem, self.inner, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(4, 6, 1), nn.Linear(6, 5)
+            self.stem, self.head = nn.Conv2d(3, 8, 1), nn.Linear(6, 5)
+            self.left, self.right = nn.Conv2d(4, 6, 1), nn.Conv2d(4, 6, 3, padding=1)
 
         def forward(self, x):
-            return self.head(self.inner(self.stem(x)[:, :4]).mean((2, 3)))
+            x = self.stem(x)
+            return self.head((self.left(x[:, :4]) + self.right(x[:, 4:])).mean((2, 3)))
 
     network = analyse(Fixed(), EXAMPLE)
-    assert [group.name for group in network.network.groups] == ["inner"]
+    assert [group.name for group in network.network.groups] == ["left"]
     assert network.network.left_alone[0].layer == "stem"
     assert (
         "are sliced in the model (the network does not run without some of them" in network.network.left_alone[0].reason
