@@ -139,7 +139,7 @@ def _tied(channels: Sequence[int], blocks: int, constraints: Sequence[_Counts]) 
     for counts in constraints:
         mine = [each for atom, each in counts.items() if atom in members]
         if len({sum(column) for column in zip(*mine, strict=True)}) > 1:
-            return "splits, shuffles or grouped convolutions ask for as many channels from every block, and some have fewer to give"
+            return "splits, shuffles or grouped convolutions take as many channels from every block, and some have fewer to give"
     return None
 
 
