@@ -68,6 +68,12 @@ _OF_SEVERAL: dict[str, Rule] = {
 _NEW = frozenset({"new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided", "is_same_size"})
 
 
+def known(func: Any) -> bool:
+    """Whether there is a rule for an operation."""
+    name = func._schema.name.removeprefix("aten::")
+    return name in _NEW or _rule_of(name.removesuffix("_") if func._schema.is_mutable else name, func) is not None
+
+
 def follow(trace: Trace, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
     """Label the result of an operation that has just run."""
     named = {each.name: value for each, value in zip(func._schema.arguments, args, strict=False)} | dict(kwargs)

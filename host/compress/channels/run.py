@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from host.compress.channels.operations import follow
+from host.compress.channels.operations import follow, known
 from host.compress.channels.trace import Trace, tensors_in
 from host.compress.layers import Executed, pixels
 
@@ -31,6 +31,12 @@ def trace(module: nn.Module, images: Tensor) -> Trace:
         def __torch_dispatch__(
             self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
         ) -> Any:
+            if not known(func):
+                # In inference mode operations arrive as they were written: `linear`, `batch_norm`.
+                with self:
+                    parts = func.decompose(*args, **(kwargs or {}))
+                if parts is not NotImplemented:
+                    return parts
             result = func(*args, **(kwargs or {}))
             with torch.no_grad():
                 follow(found, func, args, kwargs or {}, result)

@@ -158,4 +158,6 @@ def tensors_in(values: Any) -> list[Tensor]:
 
 
 def _key(value: Tensor) -> Key:
-    return value.untyped_storage().data_ptr(), int(value.storage_offset()), tuple(value.shape), value.stride()
+    # Strides along a single place say nothing, and differ between memory formats.
+    strides = tuple(0 if size == 1 else step for size, step in zip(value.shape, value.stride(), strict=True))
+    return value.untyped_storage().data_ptr(), int(value.storage_offset()), tuple(value.shape), strides

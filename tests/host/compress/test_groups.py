@@ -124,6 +124,25 @@ def test_an_operation_that_is_not_known_is_named():
     assert "aten.linalg_qr in the model, which is not followed" in network.network.left_alone[0].reason
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_memory_formats_and_inference_mode_hide_nothing(frozen):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(
+                nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 3),
+                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5),
+            )  # fmt: skip
+
+        def forward(self, x):
+            with torch.inference_mode(frozen):
+                return self.net(x)
+
+    module = Wrapped() if frozen else Wrapped().to(memory_format=torch.channels_last)
+    groups = {group.name: group.channels for group in analyse(module, EXAMPLE).network.groups}
+    assert groups == {"net.0": 8, "net.3": 6}
+
+
 def test_code_with_numbers_in_it_is_found_out():
     class Fixed(nn.Module):
         def __init__(self):
