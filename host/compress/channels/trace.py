@@ -43,7 +43,7 @@ class Pads:
 
 
 class Trace:
-    """What a run showed. `sides` holds labels (width,) by layer and side, `outputs` says whether any output was followed."""
+    """What a run showed. `sides` holds labels (width,) by layer and side; `executed` is in the order of first execution."""
 
     def __init__(self, module: nn.Module) -> None:
         self.atoms = Atoms()

@@ -125,7 +125,7 @@ def test_a_network_is_compressed_and_a_second_call_repeats_nothing(
     jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
     assert json.loads((tmp_path / "out" / "record.json").read_text()) == json.loads(json.dumps(record))
 
-    # The checkpoint, loaded without a dependency graph, computes what the exported file computes.
+    # The checkpoint, loaded without an analysis, computes what the exported file computes.
     loaded = load_compressed(Path(record["artifacts"]["checkpoint"]), net).module.eval()
     images = subject.data.test.images[:4]
     session = onnxruntime.InferenceSession(record["artifacts"]["onnx"], providers=["CPUExecutionProvider"])
