@@ -28,7 +28,7 @@ _GOAL = Goal(below=0.5)
 _DEVICES = 40
 _CHECKOUT = Path(__file__).parents[1]
 #: Packages that take long to import and that these commands have no use for.
-_HEAVY = ("torch", "onnx", "onnxruntime", "scipy", "torch_pruning")
+_HEAVY = ("torch", "onnx", "onnxruntime", "scipy")
 # Runs a command's function in a process whose module table can be looked at when it is done.
 _SPY = """
 import json, sys

@@ -11,34 +11,84 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from host.search.network import Network
+from host.zoo.cifar_resnet import ZeroPadShortcut
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 SLICEABLE = (nn.Conv2d, nn.Linear, nn.PReLU, *NORMS)
 
 
 class Side(str, Enum):
-    """The side of a layer that a cut takes. Layers with one width for both (depthwise, batch norm) are cut at
-    OUTPUT.
+    """What of a module a cut takes. Layers with one width for both sides (depthwise, batch norm) are cut at OUTPUT.
+
+    PADDING are the zeros of a module that PadsChannels, those before counted first; TENSOR is a bare parameter or buffer.
     """
 
     OUTPUT = "output"
     INPUT = "input"
+    PADDING = "padding"
+    TENSOR = "tensor"
+
+
+@runtime_checkable
+class PadsChannels(Protocol):
+    """A module that puts zeros around the channels of its input: `before` and `after` of them, read at every call.
+
+    A network of one's own whose shortcuts pad is pruned along them if the module that calls `pad` has these two attributes.
+    """
+
+    before: int
+    after: int
+
+
+class Shortcut(NamedTuple):
+    """What a module without weights was seen to do: take every `stride`-th pixel, and put zeros around the channels."""
+
+    stride: int
+    before: int
+    after: int
+
+    def build(self) -> ZeroPadShortcut:
+        """A module that does the same and PadsChannels."""
+        module = ZeroPadShortcut(0, self.before + self.after, self.stride)
+        module.before, module.after = self.before, self.after
+        return module
+
+
+class Place(NamedTuple):
+    """What is cut, whatever the channels: as in Cut."""
+
+    module: str
+    side: Side
+    tensor: str | None = None
+    dimension: int = 0
+    shortcut: Shortcut | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """Channel c of the group owns the output channels or input features `indices[c]` of the module named
-    `module`.
+    """Channel c of the group owns the places `indices[c]` of one side of the module named `module`.
+
+    For TENSOR, `tensor` is the name of the parameter or buffer in the module, and `dimension` where it is cut. For PADDING,
+    `shortcut` is what the module is replaced by if it does not PadsChannels itself.
     """
 
     module: str
     side: Side
     indices: tuple[tuple[int, ...], ...] = field(repr=False)
+    tensor: str | None = None
+    dimension: int = 0
+    shortcut: Shortcut | None = None
+
+    @property
+    def place(self) -> Place:
+        """What is cut, whatever the channels."""
+        return Place(self.module, self.side, self.tensor, self.dimension, self.shortcut)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +121,12 @@ def width(layer: nn.Module, side: Side) -> int:
     raise TypeError(f"{type(layer).__name__} has no width that can be cut")
 
 
-def removed_indices(
-    cuts: Mapping[str, Sequence[Cut]], removed: Mapping[str, Collection[int]]
-) -> dict[tuple[str, Side], set[int]]:
+def removed_indices(cuts: Mapping[str, Sequence[Cut]], removed: Mapping[str, Collection[int]]) -> dict[Place, set[int]]:
     """Gather what goes from each side of each module when the channels `removed` (by group) go."""
-    gone: dict[tuple[str, Side], set[int]] = defaultdict(set)
+    gone: dict[Place, set[int]] = defaultdict(set)
     for group, channels in removed.items():
         for cut in cuts[group]:
-            gone[cut.module, cut.side].update(index for channel in channels for index in cut.indices[channel])
+            gone[cut.place].update(index for channel in channels for index in cut.indices[channel])
     return {key: indices for key, indices in gone.items() if indices}
 
 
@@ -89,12 +137,39 @@ def slice_channels(
     """Take the channels `removed` (by group) out of `module`, in place. Raises ValueError where nothing would
     remain.
     """
-    for (name, side), gone in removed_indices(cuts, removed).items():
+    sharing = _shared_parameters(module)
+    for (name, side, tensor, dimension, shortcut), gone in removed_indices(cuts, removed).items():
         layer = module.get_submodule(name)
-        keep = [index for index in range(width(layer, side)) if index not in gone]
+        if side is Side.PADDING:
+            if shortcut is not None and not isinstance(layer, PadsChannels):
+                layer = shortcut.build()
+                module.set_submodule(name, layer)
+            assert isinstance(layer, PadsChannels)
+            total, before = layer.before + layer.after, layer.before
+            layer.before = sum(index not in gone for index in range(before))
+            layer.after = sum(index not in gone for index in range(before, total))
+            continue
+        total = width(layer, side) if tensor is None else getattr(layer, tensor).shape[dimension]
+        keep = [index for index in range(total) if index not in gone]
         if not keep:
             raise ValueError(f"layer {name} would lose all of its {len(gone)} {side.value} channels")
-        slice_layer(layer, side, keep)
+        if tensor is None:
+            slice_layer(layer, side, keep)
+        else:
+            value = getattr(layer, tensor)
+            _replace(layer, tensor, value.index_select(dimension, torch.as_tensor(keep, device=value.device)))
+    for first, *others in sharing:
+        for owner, name in others:
+            setattr(owner, name, getattr(*first))
+
+
+def _shared_parameters(module: nn.Module) -> list[list[tuple[nn.Module, str]]]:
+    """Where one parameter has several places, all of them: cut apart, they would be trained apart."""
+    places: dict[int, list[tuple[nn.Module, str]]] = defaultdict(list)
+    for owner in module.modules():
+        for name, value in owner.named_parameters(recurse=False):
+            places[id(value)].append((owner, name))
+    return [each for each in places.values() if len(each) > 1]
 
 
 @torch.no_grad()
@@ -108,7 +183,7 @@ def mask_consumers(
     between. Returns the former weights by layer name, for `restore_weights`.
     """
     former: dict[str, Tensor] = {}
-    for (name, side), gone in removed_indices(cuts, removed).items():
+    for (name, side, *_), gone in removed_indices(cuts, removed).items():
         if side is Side.INPUT:
             layer = module.get_submodule(name)
             assert isinstance(layer, (nn.Conv2d, nn.Linear))

@@ -135,7 +135,11 @@ def _average(terms: Sequence[Tensor]) -> Tensor:
 
 def _per_channel(cut: Cut, values: Tensor) -> Tensor:
     """Gather values per index of a layer (width,) to sums per channel of the group (channels,)."""
-    return values[torch.as_tensor(cut.indices, device=values.device)].sum(1)
+    sums = torch.zeros(len(cut.indices), dtype=values.dtype, device=values.device)
+    # Channels may have different numbers of indices here.
+    channels = [channel for channel, indices in enumerate(cut.indices) for _ in indices]
+    at = torch.as_tensor([index for indices in cut.indices for index in indices], device=values.device)
+    return sums.index_add(0, torch.as_tensor(channels, device=values.device), values[at])
 
 
 def _first_order(network: PrunableNetwork, module: nn.Module, batches: Batches, loss: Loss) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -23,35 +24,7 @@ class Executed:
     calls: int
 
 
-@torch.no_grad()
-def executed_layers(module: nn.Module, images: Tensor) -> dict[str, Executed]:
-    """Run `module` on images (N, C, H, W) and return its nn.Conv2d and nn.Linear by name in the order of
-    first execution.
-    """
-    found: dict[str, Executed] = {}
-    names = {layer: name for name, layer in module.named_modules()}
-
-    def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        name = names[layer]
-        before = found.get(name, Executed(input_pixels=0, output_pixels=0, calls=0))
-        found[name] = Executed(
-            input_pixels=before.input_pixels + _pixels(layer, inputs[0]),
-            output_pixels=before.output_pixels + _pixels(layer, output),
-            calls=before.calls + 1,
-        )
-
-    handles = [
-        layer.register_forward_hook(record) for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))
-    ]
-    try:
-        module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def _pixels(layer: nn.Module, value: Tensor) -> int:
+def pixels(layer: nn.Module, value: Tensor) -> int:
     """Positions per image: H*W of (N, C, H, W), the middle dimensions of (N, ..., features) multiplied."""
     positions = value.shape[-2:] if isinstance(layer, nn.Conv2d) else value.shape[1:-1]
     return int(torch.Size(positions).numel())
@@ -75,32 +48,28 @@ def layer_views(
     """The planner's view of the executed layers, with the groups that `cuts` ties to their inputs and
     outputs.
     """
-    outputs: dict[str, str] = {}
-    inputs: dict[str, list[tuple[Part, int]]] = {}
+    sides: dict[tuple[str, Side], list[tuple[Part, int]]] = {}
     for group, those in cuts.items():
         for cut in those:
-            if cut.side is Side.OUTPUT:
-                outputs[cut.module] = group
-            else:
-                part = Part(group=group, features=len(cut.indices[0]))
-                inputs.setdefault(cut.module, []).append((part, part.features * len(cut.indices)))
+            total = sum(len(indices) for indices in cut.indices)
+            share = Fraction(total, len(cut.indices))
+            part = Part(group=group, features=share.numerator, per=share.denominator)
+            sides.setdefault((cut.module, cut.side), []).append((part, total))
     views = []
     for name, seen in executed.items():
         layer = module.get_submodule(name)
         assert isinstance(layer, (nn.Conv2d, nn.Linear))
         kind = layer_kind(layer)
-        output_group = outputs.get(name)
-        parts = inputs.get(name, [])
-        if kind is LayerKind.DEPTHWISE and output_group is not None:
-            parts = [(Part(group=output_group), layer.weight.shape[0])]
+        outputs = sides.get((name, Side.OUTPUT), [])
+        inputs = outputs if kind is LayerKind.DEPTHWISE else sides.get((name, Side.INPUT), [])
         views.append(
             Layer(
                 name=name,
                 kind=kind,
-                inputs=tuple(part for part, _ in parts),
-                input_fixed=width(layer, Side.INPUT) - sum(count for _, count in parts),
-                output_group=output_group,
-                output_channels=width(layer, Side.OUTPUT),
+                inputs=tuple(part for part, _ in inputs),
+                input_fixed=width(layer, Side.INPUT) - sum(count for _, count in inputs),
+                outputs=tuple(part for part, _ in outputs),
+                output_fixed=width(layer, Side.OUTPUT) - sum(count for _, count in outputs),
                 kernel=1 if isinstance(layer, nn.Linear) else layer.kernel_size[0] * layer.kernel_size[1],
                 input_pixels=seen.input_pixels,
                 output_pixels=seen.output_pixels,

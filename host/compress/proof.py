@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from host.compress.cuts import Cut, mask_consumers, slice_channels
+from host.compress.cuts import Cut, mask_consumers, restore_weights, slice_channels
 from host.search.network import Group
 
 #: Largest difference allowed between a cut and a masked network, as a share of the largest output (float32).
@@ -20,13 +20,7 @@ TOLERANCE = 1e-4
 
 
 class Refused(Exception):
-    """One group cannot be pruned; the message is the reason, for a user. `head` if it makes the network's
-    output.
-    """
-
-    def __init__(self, reason: str, *, head: bool = False) -> None:
-        super().__init__(reason)
-        self.head = head
+    """A group cannot be pruned; the message is the reason, for a user."""
 
 
 def make_probe(module: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
@@ -59,14 +53,14 @@ def make_probe(module: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     return probe, images
 
 
-def _some_channels(channels: int, multiple: int, seed: int) -> list[int]:
+def _some_channels(group: Group, seed: int) -> list[int]:
     """About a quarter of the channels, at random, as many in each block."""
-    size = channels // multiple
+    size = group.channels // group.multiple
     count = min(size - 1, max(1, size // 4))
     generator = torch.Generator().manual_seed(seed)
     return [
         block * size + int(index)
-        for block in range(multiple)
+        for block in range(group.multiple)
         for index in torch.randperm(size, generator=generator)[:count]
     ]
 
@@ -77,63 +71,41 @@ def outputs_of(module: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _agreement(
-    probe: nn.Module,
-    images: Tensor,
-    whole: Sequence[Tensor],
-    cuts: Mapping[str, Sequence[Cut]],
-    removed: Mapping[str, Sequence[int]],
-) -> tuple[float, float]:
-    """(difference of the cut from the masked network, of the masked from the whole), as shares of the largest
-    output.
-    """
-    masked_probe, cut_probe = copy.deepcopy(probe), copy.deepcopy(probe)
-    mask_consumers(masked_probe, cuts, removed)
-    slice_channels(cut_probe, cuts, removed)
-    masked, cut = outputs_of(masked_probe, images), outputs_of(cut_probe, images)
-    if [value.shape for value in cut] != [value.shape for value in whole]:
-        raise Refused("it produces the network's output", head=True)
-
-    def difference(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
-        return max(
-            float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(left, right, strict=True)
-        )
-
-    return difference(cut, masked), difference(masked, whole)
-
-
-def prove(probe: nn.Module, images: Tensor, whole: Sequence[Tensor], cuts: Sequence[Cut], multiple: int) -> None:
-    """Cut some channels of one group, whose first cut is that of its root. Raises Refused with the reason."""
-    name, channels = cuts[0].module, len(cuts[0].indices)
-    removed = {name: _some_channels(channels, multiple, 0)}
-    try:
-        error, effect = _agreement(probe, images, whole, {name: cuts}, removed)
-    except Refused:
-        raise
-    except Exception as failure:
-        raise Refused(f"the network does not run without some of them: {first_line(failure)}") from failure
-    if not error <= TOLERANCE:
-        raise Refused(f"without some of them the outputs are off by {error:.2g} of the largest")
-    if not effect > TOLERANCE:
-        raise Refused("removing its channels has no effect on the outputs, so the cut cannot be checked")
-
-
-def prove_together(
+def disagreement(
     probe: nn.Module,
     images: Tensor,
     whole: Sequence[Tensor],
     cuts: Mapping[str, Sequence[Cut]],
     groups: Sequence[Group],
+    seed: int = 0,
 ) -> str | None:
-    """Cut all groups at once; return what went wrong, None if nothing did. Catches groups that depend on each
-    other.
+    """Cut some channels of all `groups` at once, and hold the outputs against those of the masked network.
+
+    `whole` are the outputs of the whole one. Return in words what went wrong, None if nothing did; raise Refused if an output
+    itself became smaller. `probe` is as before afterwards.
     """
-    removed = {group.name: _some_channels(group.channels, group.multiple, seed) for seed, group in enumerate(groups)}
+    removed = {group.name: _some_channels(group, seed + place) for place, group in enumerate(groups)}
+    former = mask_consumers(probe, cuts, removed)
+    masked = outputs_of(probe, images)
+    restore_weights(probe, former)
     try:
-        error, _ = _agreement(probe, images, whole, cuts, removed)
+        smaller = copy.deepcopy(probe)
+        slice_channels(smaller, cuts, removed)
+        cut = outputs_of(smaller, images)
     except Exception as failure:
-        return first_line(failure)
-    return None if error <= TOLERANCE else f"the outputs are off by {error:.2g} of the largest"
+        return f"the network does not run without some of them: {first_line(failure)}"
+    if [value.shape for value in cut] != [value.shape for value in whole]:
+        raise Refused("it produces the network's output")
+    error, effect = _difference(cut, masked), _difference(masked, whole)
+    if not error <= TOLERANCE:
+        return f"without some of them the outputs are off by {error:.2g} of the largest"
+    if not effect > TOLERANCE:
+        return "removing its channels has no effect on the outputs, so the cut cannot be checked"
+    return None
+
+
+def _difference(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(left, right, strict=True))
 
 
 def first_line(error: BaseException) -> str:

@@ -82,6 +82,8 @@ class Chooser:
             group.name: (*(w for w in widths[group.name] if w < group.channels), group.channels)
             for group in self.current.network.groups
         }
+        #: Groups that earlier rounds left with the least that they can have; they are none any more.
+        self.spent = {name: count for name, count in start.plan.kept.items() if name not in self.widths}
         split, seed = session.subject.data.train, session.options.seed
         batches = calibration_batches(split, CALIBRATION_IMAGES, seed=seed)
         criterion = session.options.criterion
@@ -89,6 +91,8 @@ class Chooser:
         session.observer.stage(f"{wanted.name}: what each width would cost in accuracy")
         stored = session.once(f"{wanted.name} losses", lambda: self._losses(batches))
         self.losses = {name: {int(w): loss for w, loss in by_width.items()} for name, by_width in stored.items()}
+        self.losses.update({name: {count: 0.0} for name, count in self.spent.items()})
+        self.widths.update({name: (count,) for name, count in self.spent.items()})
 
     def candidates(self, methods: Sequence[str]) -> list[Candidate]:
         """Return one measured candidate per method that has a plan; Infeasible only if none has."""
@@ -133,14 +137,15 @@ class Chooser:
         # Kept in the journal: sums in another order may break ties otherwise, and trained weights belong to these channels.
         indices = session.once(
             f"{wanted.name} {method} channels {_digest(plan)}",
-            lambda: channels_to_keep(self.current, self.scores, plan),
+            lambda: self._channels(plan),
         )
         module = prune(self.current, self.start.module, indices)
         data = session.subject.data
         recalibrate_batch_norm(module, data.train.images, RECALIBRATION_BATCHES)
         accuracy = evaluate(module, data.validation.images, data.validation.labels).accuracy
         session.observer.note(f"validation accuracy before fine-tuning {accuracy:.1%}")
-        kept = {name: tuple(self.start.kept[name][index] for index in chosen) for name, chosen in indices.items()}
+        kept = dict(self.start.kept)
+        kept |= {name: tuple(self.start.kept[name][index] for index in chosen) for name, chosen in indices.items()}
         return Candidate(
             method=method,
             found=found,
@@ -171,7 +176,11 @@ class Chooser:
         ).plan
 
     def _cut(self, plan: Plan) -> nn.Module:
-        return prune(self.current, self.start.module, channels_to_keep(self.current, self.scores, plan))
+        return prune(self.current, self.start.module, self._channels(plan))
+
+    def _channels(self, plan: Plan) -> dict[str, list[int]]:
+        here = Plan(kept={name: count for name, count in plan.kept.items() if name not in self.spent})
+        return channels_to_keep(self.current, self.scores, here)
 
     def _losses(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
         losses = measure_losses(

@@ -1,8 +1,7 @@
 """Carrying out a plan: which channels stay, the smaller module, and its file.
 
 A file of a compressed model is a checkpoint whose tensors are already small. It is loaded by building the
-original from its factory and shrinking each layer to the shape of its tensors, so loading needs neither the
-analysis nor Torch-Pruning.
+original from its factory and shrinking each layer to the shape of its tensors, so loading needs no analysis.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from torch import Tensor, nn
 
 from host.compress.cuts import (
     SLICEABLE,
+    PadsChannels,
     PrunableNetwork,
+    Shortcut,
     Side,
     is_depthwise,
     slice_channels,
@@ -126,7 +127,14 @@ def save_compressed(
 
     `metadata` must hold plain numbers, strings, lists and dicts only.
     """
-    note = {"kept": {group: sorted(int(index) for index in indices) for group, indices in kept.items()}}
+    note = {
+        "kept": {group: sorted(int(index) for index in indices) for group, indices in kept.items()},
+        "pads": {
+            name: {"before": int(layer.before), "after": int(layer.after), "stride": getattr(layer, "stride", None)}
+            for name, layer in module.named_modules()
+            if isinstance(layer, PadsChannels)
+        },
+    }
     save_checkpoint(
         path,
         Checkpoint(
@@ -146,6 +154,12 @@ def load_compressed(path: Path, factory: Callable[[], nn.Module]) -> CompressedM
     kept = {group: tuple(indices) for group, indices in checkpoint.metadata[COMPRESSED]["kept"].items()}
     module = factory()
     shrink_to(module, checkpoint.state)
+    for name, pads in checkpoint.metadata[COMPRESSED].get("pads", {}).items():
+        layer = module.get_submodule(name)
+        if not isinstance(layer, PadsChannels):
+            layer = Shortcut(**pads).build()
+            module.set_submodule(name, layer)
+        layer.before, layer.after = pads["before"], pads["after"]
     load_state(module, checkpoint, source=str(path))
     metadata = {key: value for key, value in checkpoint.metadata.items() if key != COMPRESSED}
     plan = Plan(kept={group: len(indices) for group, indices in kept.items()})
@@ -159,6 +173,8 @@ def shrink_to(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Layers that don't fit are left as they are, for `load_state` to name.
     """
     for name, layer in module.named_modules():
+        if not isinstance(layer, SLICEABLE):
+            _shrink_tensors(layer, name, state)
         weight = state.get(f"{name}.weight" if name else "weight")
         if not isinstance(layer, SLICEABLE) or weight is None or weight.shape == getattr(layer.weight, "shape", None):
             continue
@@ -174,6 +190,17 @@ def shrink_to(module: nn.Module, state: Mapping[str, Tensor]) -> None:
                 [block * size + i for block in range(groups) for i in range(min(size, weight.shape[1]))],
             )
         slice_layer(layer, Side.OUTPUT, range(min(weight.shape[0], width(layer, Side.OUTPUT))))
+
+
+@torch.no_grad()
+def _shrink_tensors(layer: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
+    for own, value in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+        wanted = state.get(f"{name}.{own}" if name else own)
+        if wanted is None or wanted.ndim != value.ndim or wanted.shape == value.shape:
+            continue
+        if all(new <= old for new, old in zip(wanted.shape, value.shape, strict=True)):
+            smaller = value[tuple(slice(size) for size in wanted.shape)].clone()
+            setattr(layer, own, nn.Parameter(smaller) if isinstance(value, nn.Parameter) else smaller)
 
 
 def _check_names(network: PrunableNetwork, named: Mapping[str, object]) -> None:

@@ -91,7 +91,7 @@ class Granularity:
 
     def fast(self, layer: Layer, width_in: int, width_out: int) -> bool:
         """Return whether both widths lie on the device's multiples; a width that no plan changes always does."""
-        on_output = layer.output_group is None or width_out % self.multiple(layer.kind, Role.OUTPUT) == 0
+        on_output = not layer.outputs or width_out % self.multiple(layer.kind, Role.OUTPUT) == 0
         if layer.kind is LayerKind.DEPTHWISE or not layer.inputs:
             return on_output
         return on_output and width_in % self.multiple(layer.kind, Role.INPUT) == 0
@@ -106,7 +106,7 @@ class Granularity:
         if layer.inputs and layer.kind is not LayerKind.DEPTHWISE:
             inward, input_charge = self._rounded(layer.kind, Role.INPUT, width_in)
         outward, output_charge = width_out, 1.0
-        if layer.output_group is not None:
+        if layer.outputs:
             outward, output_charge = self._rounded(layer.kind, Role.OUTPUT, width_out)
         return inward, outward, input_charge * output_charge
 
@@ -184,7 +184,7 @@ def questions(network: Network) -> tuple[tuple[LayerKind, Role], ...]:
     """
     asked: dict[tuple[LayerKind, Role], None] = {}
     for layer in network.layers:
-        if layer.output_group is not None:
+        if layer.outputs:
             asked[(layer.kind, Role.OUTPUT)] = None
         if layer.inputs and layer.kind is not LayerKind.DEPTHWISE:
             asked[(layer.kind, Role.INPUT)] = None
@@ -273,20 +273,20 @@ def allowed_widths(
     """Return the widths that `group` may keep, ascending; the full width is always among them.
 
     They are the multiples of the least common multiple of what the structure requires and of what every layer
-    of the network that reads or writes the group likes in that role; `floor` is the smallest share of
-    channels kept.
+    of the network that reads or writes the group likes in that role; so a width that joins several groups is a
+    multiple too. `floor` is the smallest share of channels kept.
     """
     if not 0 < floor <= 1:
         raise ValueError(f"floor must lie in (0, 1], got {floor}")
     multiple = group.multiple
     if granularity is not None:
         for layer in network.layers:
-            if layer.output_group == group.name:
-                multiple = math.lcm(multiple, granularity.multiple(layer.kind, Role.OUTPUT))
-            for part in layer.inputs:
-                if part.group == group.name and layer.kind is not LayerKind.DEPTHWISE:
-                    wanted = granularity.multiple(layer.kind, Role.INPUT)
-                    multiple = math.lcm(multiple, wanted // math.gcd(wanted, part.features))
+            inputs = () if layer.kind is LayerKind.DEPTHWISE else layer.inputs
+            for role, parts in ((Role.OUTPUT, layer.outputs), (Role.INPUT, inputs)):
+                for part in parts:
+                    if part.group == group.name:
+                        wanted = granularity.multiple(layer.kind, role) * part.per
+                        multiple = math.lcm(multiple, wanted // math.gcd(wanted, part.features))
     least = math.ceil(floor * group.channels - 1e-9)
     first = math.ceil(least / multiple) * multiple
     return (*range(first, group.channels, multiple), group.channels)

@@ -19,27 +19,36 @@ class LayerKind(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A share of a layer's input that follows a group: `features` input features per kept channel (H*W after a flatten)."""
+    """A share of a layer's width that follows a group: `features` of it for every `per` kept channels.
+
+    H*W for one at an input after a flatten; one for two where half of the channels goes elsewhere.
+    """
 
     group: str
     features: int = 1
+    per: int = 1
+
+    def width(self, kept: int) -> int:
+        """Return the features that belong to `kept` channels, a number that the group allows."""
+        return self.features * kept // self.per
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A convolution or linear layer. Its input width is `input_fixed` plus the parts; its output follows `output_group`.
+    """A convolution or linear layer. Each of its widths is a fixed number plus the parts that follow groups.
 
     `kernel` is the number of taps (9 for 3x3), `input_pixels` and `output_pixels` are H*W (1 for linear layers).
-    `output_group` None means that the output is never pruned (a head, or a layer left alone). For depthwise layers the
-    input and the output are the same group, and `groups` is the number of channels.
+    No output parts mean that the output is never pruned (a head, or a layer left alone); several, that it joins channels of
+    different groups (a shortcut padded with zeros). For depthwise layers the input is the output, and `groups` is the number
+    of channels.
     """
 
     name: str
     kind: LayerKind
     inputs: tuple[Part, ...]
     input_fixed: int
-    output_group: str | None
-    output_channels: int
+    outputs: tuple[Part, ...]
+    output_fixed: int
     kernel: int
     input_pixels: int
     output_pixels: int
@@ -48,8 +57,8 @@ class Layer:
 
     def widths(self, plan: Mapping[str, int]) -> tuple[int, int]:
         """Return (input width, output width) under `plan`."""
-        width_in = self.input_fixed + sum(part.features * plan[part.group] for part in self.inputs)
-        width_out = self.output_channels if self.output_group is None else plan[self.output_group]
+        width_in = self.input_fixed + sum(part.width(plan[part.group]) for part in self.inputs)
+        width_out = self.output_fixed + sum(part.width(plan[part.group]) for part in self.outputs)
         return width_in, width_out
 
     def macs(self, plan: Mapping[str, int]) -> int:

@@ -35,12 +35,11 @@ def coupled(network: Network) -> tuple[tuple[str, str], ...]:
     """Return the pairs of different groups that meet in a layer, as (input group, output group)."""
     pairs: dict[tuple[str, str], None] = {}
     for layer in network.layers:
-        for part in layer.inputs:
-            other = layer.output_group
-            if layer.kind is LayerKind.DEPTHWISE or other is None or other == part.group:
-                continue
-            if (other, part.group) not in pairs:
-                pairs[(part.group, other)] = None
+        if layer.kind is LayerKind.DEPTHWISE:
+            continue
+        for source, target in product(layer.inputs, layer.outputs):
+            if source.group != target.group and (target.group, source.group) not in pairs:
+                pairs[(source.group, target.group)] = None
     return tuple(pairs)
 
 
@@ -92,21 +91,21 @@ class Program:
     def quantity(self, price: Price) -> Linear:
         """Return the sum of `price` over all layers as an expression.
 
-        Exact for layers with at most one input part, whatever the price. A layer whose input joins several
-        parts (a concatenation) is priced by the least-squares bilinear surface over its allowed widths: exact
-        where the price is bilinear in the two widths.
+        Exact for layers with at most one part on each side, whatever the price. A layer that joins several parts on a
+        side (a concatenation, a sum with a padded shortcut) is priced by the least-squares bilinear surface over its allowed
+        widths: exact where the price is bilinear in the two widths.
         """
         coefficients, constant = np.zeros(self.columns), 0.0
         for layer in self._network.layers:
-            if layer.kind is not LayerKind.DEPTHWISE and len(layer.inputs) > 1:
+            if len(layer.outputs) > 1 or (layer.kind is not LayerKind.DEPTHWISE and len(layer.inputs) > 1):
                 constant += self._add_joined(layer, price, coefficients)
             else:
                 constant += self._add_plain(layer, price, coefficients)
         return Linear(coefficients=coefficients, constant=constant)
 
     def _add_plain(self, layer: Layer, price: Price, into: Floats) -> float:
+        target = layer.outputs[0].group if layer.outputs else None
         source = layer.inputs[0].group if layer.inputs else None
-        target = layer.output_group
         if layer.kind is LayerKind.DEPTHWISE:
             source = target
         if source is None and target is None:
@@ -122,49 +121,54 @@ class Program:
         return 0.0
 
     def _add_joined(self, layer: Layer, price: Price, into: Floats) -> float:
+        """Add a + b in + c out + d in out, where both widths are sums over parts, term by term."""
         constant, inward, outward, both = self._surface(layer, price)
-        target = layer.output_group
-        if target is None:
-            constant += outward * layer.output_channels
-            inward, both = inward + both * layer.output_channels, 0.0
+        if layer.kind is LayerKind.DEPTHWISE:
+            inputs: tuple[Part, ...] = ()
+            fixed_in = 0
         else:
-            for width in self._widths[target]:
-                into[self._single[(target, width)]] += (outward + both * layer.input_fixed) * width
-        for part in layer.inputs:
-            for one in self._widths[part.group]:
-                into[self._single[(part.group, one)]] += inward * part.features * one
-                if target is None or both == 0.0:
-                    continue
-                if target == part.group:
-                    into[self._single[(target, one)]] += both * part.features * one * one
-                else:
-                    for two in self._widths[target]:
-                        into[self._column(part.group, one, target, two)] += both * part.features * one * two
-        return constant + inward * layer.input_fixed
+            inputs, fixed_in = layer.inputs, layer.input_fixed
+        for part in layer.outputs:
+            for width in self._widths[part.group]:
+                into[self._single[(part.group, width)]] += (outward + both * fixed_in) * part.width(width)
+        for part in inputs:
+            for width in self._widths[part.group]:
+                into[self._single[(part.group, width)]] += (inward + both * layer.output_fixed) * part.width(width)
+        for source, target in product(inputs, layer.outputs) if both else ():
+            if source.group == target.group:
+                for width in self._widths[source.group]:
+                    into[self._single[(source.group, width)]] += both * source.width(width) * target.width(width)
+                continue
+            for one, two in product(self._widths[source.group], self._widths[target.group]):
+                into[self._column(source.group, one, target.group, two)] += both * source.width(one) * target.width(two)
+        return constant + inward * fixed_in + (outward + both * fixed_in) * layer.output_fixed
 
     def _surface(self, layer: Layer, price: Price) -> tuple[float, float, float, float]:
-        """Return (a, b, c, d) of a + b in + c out + d in out, fitted to `price` over a grid of the layer's
-        widths.
+        """Return (a, b, c, d) of a + b in + c out + d in out, fitted to `price` over a grid of the layer's widths.
+
+        A depthwise layer has one width: b and d are 0.
         """
-        levels = max(len(self._widths[part.group]) for part in layer.inputs)
-        ins = {
-            layer.input_fixed + sum(self._at(part, level, levels) for part in layer.inputs) for level in range(levels)
-        }
-        target = layer.output_group
-        outs = (layer.output_channels,) if target is None else self._widths[target]
-        grid = list(product(sorted(ins), outs))
-        matrix = np.array([(1.0, inward, outward, inward * outward) for inward, outward in grid])
-        size = np.abs(matrix).max(axis=0)
-        values = np.array([price(layer, inward, outward) for inward, outward in grid])
+        outs = self._joined_widths(layer.outputs, layer.output_fixed)
+        if layer.kind is LayerKind.DEPTHWISE:
+            matrix = np.array([(1.0, 0.0, outward, 0.0) for outward in outs])
+            values = np.array([price(layer, outward, outward) for outward in outs])
+        else:
+            grid = list(product(self._joined_widths(layer.inputs, layer.input_fixed), outs))
+            matrix = np.array([(1.0, inward, outward, inward * outward) for inward, outward in grid])
+            values = np.array([price(layer, inward, outward) for inward, outward in grid])
+        size = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
         solution = np.linalg.lstsq(matrix / size, values, rcond=None)[0] / size
         return (float(solution[0]), float(solution[1]), float(solution[2]), float(solution[3]))
 
+    def _joined_widths(self, parts: Sequence[Part], fixed: int) -> list[int]:
+        """Return widths from the narrowest to the full one, all parts in step."""
+        levels = max((len(self._widths[part.group]) for part in parts), default=1)
+        return sorted({fixed + sum(self._at(part, level, levels) for part in parts) for level in range(levels)})
+
     def _at(self, part: Part, level: int, levels: int) -> int:
-        """Return the part's input features where its group stands at `level` of `levels` between its
-        widths.
-        """
+        """Return the part's features where its group stands at `level` of `levels` between its widths."""
         allowed = self._widths[part.group]
-        return part.features * allowed[round(level / max(levels - 1, 1) * (len(allowed) - 1))]
+        return part.width(allowed[round(level / max(levels - 1, 1) * (len(allowed) - 1))])
 
     def _column(self, source: str, one: int, target: str, two: int) -> int:
         forward = self._pair.get((source, one, target, two))

@@ -27,7 +27,7 @@ def test_residual_and_depthwise_layers_share_a_group():
     assert depthwise.kind is LayerKind.DEPTHWISE
     assert (depthwise.kernel, depthwise.input_pixels, depthwise.groups) == (9, 64, 24)
     assert depthwise.inputs == (Part(group="block1.expand"),)
-    assert depthwise.output_group == "block1.expand"
+    assert depthwise.outputs == (Part(group="block1.expand"),)
 
 
 def test_layers_come_in_the_order_of_execution():
@@ -54,14 +54,42 @@ def test_grouped_convolutions_set_a_multiple():
     assert layer_of(network, "grouped").kind is LayerKind.GROUPED
 
 
-def test_residual_streams_with_zero_padding_are_left_alone():
+def test_residual_streams_with_zero_padding_join_groups():
     network = analyse(CifarResNet(depth=20), torch.zeros(1, 3, 32, 32))
-    expected = {f"layer{stage}.{block}.conv1" for stage in (1, 2, 3) for block in (0, 1, 2)}
-    assert {group.name for group in network.network.groups} == expected
-    reasons = {alone.layer: alone.reason for alone in network.network.left_alone}
-    streams = {"conv1"} | {f"layer{stage}.{block}.conv2" for stage in (1, 2, 3) for block in (0, 1, 2)}
-    assert set(reasons) == streams | {"linear"}
-    assert "zero-padded shortcut" in reasons["layer2.0.conv2"]
+    inner = {f"layer{stage}.{block}.conv1" for stage in (1, 2, 3) for block in (0, 1, 2)}
+    assert {group.name for group in network.network.groups} == inner | {"conv1", "layer2.0.conv2", "layer3.0.conv2"}
+    assert [alone.layer for alone in network.network.left_alone] == ["linear"]
+    widest = layer_of(network, "layer3.2.conv2")
+    assert widest.outputs == (Part(group="conv1"), Part(group="layer2.0.conv2"), Part(group="layer3.0.conv2"))
+    assert (widest.output_fixed, widest.inputs) == (0, (Part(group="layer3.2.conv1"),))
+    assert layer_of(network, "linear").inputs == widest.outputs
+    full = network.network.full_plan().kept
+    assert widest.widths({**full, "conv1": 8, "layer3.0.conv2": 20}) == (64, 44)
+
+
+def test_pads_in_foreign_code_keep_only_the_padded_channels():
+    class Shortcut(nn.Module):
+        def forward(self, x):
+            return 2 * torch.nn.functional.pad(x, (0, 0, 0, 0, 2, 2))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.wide, self.shortcut = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 1), Shortcut()
+            self.head = nn.Linear(12, 5)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.head(torch.relu(self.wide(x) + self.shortcut(x)).mean((2, 3)))
+
+    network = analyse(Net(), EXAMPLE)
+    assert [(group.name, group.channels) for group in network.network.groups] == [("stem", 8)]
+    assert layer_of(network, "wide").outputs == (Part(group="stem"),)
+    assert layer_of(network, "wide").output_fixed == 4
+    assert (
+        "4 of its 12 channels stay: shortcut pads channels with zeros and does more"
+        in network.network.left_alone[0].reason
+    )
 
 
 def test_zoo_macs_agree_with_a_count_by_hooks():
@@ -79,23 +107,59 @@ def test_channels_that_interact_outside_of_layers_are_left_alone():
     network = analyse(ChannelMean(), EXAMPLE)
     assert [group.name for group in network.network.groups] == ["inner"]
     reasons = {alone.layer: alone.reason for alone in network.network.left_alone}
-    assert "off by" in reasons["stem"]
+    assert "a mean over all of them" in reasons["stem"]
 
 
-def test_a_layer_called_twice_is_left_alone():
-    class Twice(nn.Module):
+def test_an_operation_that_is_not_known_is_named():
+    class Odd(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem = nn.Conv2d(3, 8, 1)
-            self.loop = nn.Conv2d(8, 8, 1)
-            self.head = nn.Linear(8, 5)
+            self.stem, self.head = nn.Conv2d(3, 8, 1), nn.Linear(8, 5)
 
         def forward(self, x):
-            return self.head(self.loop(self.loop(self.stem(x))).mean((2, 3)))
+            return self.head(torch.linalg.qr(self.stem(x)).Q.mean((2, 3)))
 
-    network = analyse(Twice(), EXAMPLE)
+    network = analyse(Odd(), EXAMPLE)
     assert not network.network.groups
-    assert any("2 times" in alone.reason for alone in network.network.left_alone)
+    assert "aten.linalg_qr in the model, which is not followed" in network.network.left_alone[0].reason
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_memory_formats_and_inference_mode_hide_nothing(frozen):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(
+                nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 3),
+                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5),
+            )  # fmt: skip
+
+        def forward(self, x):
+            with torch.inference_mode(frozen):
+                return self.net(x)
+
+    module = Wrapped() if frozen else Wrapped().to(memory_format=torch.channels_last)
+    groups = {group.name: group.channels for group in analyse(module, EXAMPLE).network.groups}
+    assert groups == {"net.0": 8, "net.3": 6}
+
+
+def test_code_with_numbers_in_it_is_found_out():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(3, 8, 1), nn.Linear(6, 5)
+            self.left, self.right = nn.Conv2d(4, 6, 1), nn.Conv2d(4, 6, 3, padding=1)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.head((self.left(x[:, :4]) + self.right(x[:, 4:])).mean((2, 3)))
+
+    network = analyse(Fixed(), EXAMPLE)
+    assert [group.name for group in network.network.groups] == ["left"]
+    assert network.network.left_alone[0].layer == "stem"
+    assert (
+        "are sliced in the model (the network does not run without some of them" in network.network.left_alone[0].reason
+    )
 
 
 def test_the_module_is_not_changed():

@@ -20,14 +20,19 @@ from host.compress.measuring import Durations, Measuring
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions, LatencyTarget
 from host.compress.pipeline import compress
-from host.compress.session import Session
+from host.compress.rounds import Chooser, Round
+from host.compress.session import Session, State
 from host.compress.subject import Subject
-from host.compress.surgery import load_compressed, prune
+from host.compress.surgery import check_widths, load_compressed, plan_of, prune
 from host.datasets.dataset import Dataset3, Split
 from host.fleet.client import AgentClient
 from host.fleet.devices import Device
 from host.results.store import ResultStore
+from host.search.latency import LatencyModel
+from host.search.network import Plan
 from host.search.planner import Infeasible
+from host.search.probe import Probe
+from host.zoo.cifar_resnet import CifarResNet
 from host.zoo.registry import ZooModel
 
 SHAPE = (1, 16, 16)
@@ -120,7 +125,7 @@ def test_a_network_is_compressed_and_a_second_call_repeats_nothing(
     jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
     assert json.loads((tmp_path / "out" / "record.json").read_text()) == json.loads(json.dumps(record))
 
-    # The checkpoint, loaded without a dependency graph, computes what the exported file computes.
+    # The checkpoint, loaded without an analysis, computes what the exported file computes.
     loaded = load_compressed(Path(record["artifacts"]["checkpoint"]), net).module.eval()
     images = subject.data.test.images[:4]
     session = onnxruntime.InferenceSession(record["artifacts"]["onnx"], providers=["CPUExecutionProvider"])
@@ -256,3 +261,52 @@ def test_a_final_ratio_outside_the_window_has_to_repeat(
     record = compress(wanted, subject, measuring_on(device, store), out=tmp_path / "out")
     assert [longer for longer, _ in finals[:2]] == [1.0, 2.0]
     assert record["result"]["latency_ratio"] in [ratio for longer, ratio in finals if longer == 2.0]
+
+
+def test_residual_streams_with_padded_shortcuts_are_compressed(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
+) -> None:
+    def residual() -> nn.Module:
+        torch.manual_seed(0)
+        return CifarResNet(depth=8, width=2.0, in_channels=1, num_classes=3, input_size=16).eval()
+
+    model = ZooModel(name="resnet8", module=residual(), input_shape=SHAPE, num_classes=3)
+    padded = Subject(model=model, data=subject.data)
+    record = compress(
+        options(model="resnet8", target=LatencyTarget(ratio=0.75)),
+        padded,
+        measuring_on(device, store),
+        out=tmp_path / "out",
+    )
+    assert {"conv1", "layer2.0.conv2", "layer3.0.conv2"} <= set(record["plan"])
+    assert {each["layer"] for each in record["left_alone"]} == {"linear"}
+    loaded = load_compressed(tmp_path / "out" / "model.pt", residual)
+    narrow = {name: entry["kept"] for name, entry in record["plan"].items() if entry["kept"] < entry["channels"]}
+    assert narrow
+    assert {name: len(loaded.kept[name]) for name in narrow} == narrow
+    images = subject.data.test.images[:8]
+    session = onnxruntime.InferenceSession(record["artifacts"]["onnx"])
+    name = session.get_inputs()[0].name
+    exported = np.concatenate([session.run(None, {name: image[None]})[0] for image in images])
+    with torch.no_grad():
+        np.testing.assert_allclose(exported, loaded.module.eval()(torch.from_numpy(images)).numpy(), atol=1e-3)
+
+
+def test_a_group_with_nothing_left_to_give_stays_as_it_is(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
+) -> None:
+    session = Session(options(), subject, measuring_on(device, store), tmp_path / "out", Observer())
+    kept = {**session.start().kept, "0": (5,)}
+    start = State(
+        module=prune(session.analysed, session.original, kept), plan=plan_of(session.analysed, kept), kept=kept
+    )
+    narrow = Plan(kept={"0": 1, "3": 16, "6": 16})
+    model = LatencyModel.fit(session.network, [Probe(plan=narrow, ratio=0.4, ratio_low=0.3, ratio_high=0.5)], 1e6)
+    wanted = Round(name="later", ratio=0.7, window=(0.1, 2.0), tries=1, epochs=1)
+    widths = {"0": (8, 16, 32), "3": (16, 32, 64), "6": (16, 32, 64)}
+    found = Chooser(session, start, wanted, model, widths).candidates(("latency", "uniform"))
+    assert {each.method for each in found} == {"latency", "uniform"}
+    for each in found:
+        assert each.state.plan.kept["0"] == 1
+        assert each.state.kept["0"] == (5,)
+        check_widths(session.analysed, each.state.module, each.state.plan)

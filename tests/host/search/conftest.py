@@ -53,8 +53,8 @@ def _layer(
         kind=kind,
         inputs=tuple(Part(group=group) for group in inputs),
         input_fixed=fixed,
-        output_group=output,
-        output_channels=channels,
+        outputs=() if output is None else (Part(group=output),),
+        output_fixed=channels if output is None else 0,
         kernel=kernel,
         input_pixels=pixels_in,
         output_pixels=pixels_out,
@@ -72,7 +72,7 @@ def assembled(layers: list[Layer], groups: list[tuple[str, int]]) -> Network:
                 layers=tuple(
                     layer.name
                     for layer in layers
-                    if layer.output_group == name or any(part.group == name for part in layer.inputs)
+                    if any(part.group == name for part in (*layer.inputs, *layer.outputs))
                 ),
             )
             for name, channels in groups

@@ -117,8 +117,8 @@ def _network(channels: int, part: Part, fixed_multiple: int = 1) -> Network:
             kind=kind,
             inputs=inputs,
             input_fixed=0 if inputs else 3,
-            output_group=output,
-            output_channels=channels,
+            outputs=() if output is None else (Part(group=output),),
+            output_fixed=channels if output is None else 0,
             kernel=9,
             input_pixels=4,
             output_pixels=4,
@@ -164,6 +164,21 @@ def test_allowed_widths_join_all_roles_and_the_structure() -> None:
     assert all_allowed_widths(network, None) == {"a": (9, 12, 15, 18, 21, 24, 27, 30)}
 
 
+def test_a_width_that_joins_groups_stays_on_the_multiples(granularity: Callable[[int], Granularity]) -> None:
+    image = {"kernel": 9, "input_pixels": 64, "output_pixels": 64}
+    parts = (Part(group="a"), Part(group="b"), Part(group="c", features=1, per=2))
+    joined = Layer(name="joined", kind=LayerKind.CONV, inputs=(), input_fixed=3, outputs=parts, output_fixed=0, **image)
+    groups = tuple(Group(name=name, channels=32, layers=("joined",), multiple=2) for name in "abc")
+    network = Network(layers=(joined,), groups=groups)
+    widths = all_allowed_widths(network, granularity(8))
+    assert widths == {"a": (8, 16, 24, 32), "b": (8, 16, 24, 32), "c": (16, 32)}
+    full = network.full_plan().kept
+    assert joined.widths(full) == (3, 80)
+    assert joined.widths({**full, "a": 8, "c": 16}) == (3, 48)
+    assert granularity(8).fast(joined, 3, 48)
+    assert not granularity(8).fast(joined, 3, 44)
+
+
 @given(channels=st.integers(1, 200), multiple=st.sampled_from(MULTIPLES), floor=st.floats(0.01, 1.0))
 def test_allowed_widths_always_hold_the_full_width(channels: int, multiple: int, floor: float) -> None:
     widths = allowed_widths(
@@ -197,7 +212,13 @@ def test_a_width_that_no_plan_changes_is_never_off_the_multiples() -> None:
     granularity = fast_multiples(staircase(8, 0.0, 0))
     image = {"kernel": 9, "input_pixels": 64, "output_pixels": 64}
     stem = Layer(
-        name="stem", kind=LayerKind.CONV, inputs=(), input_fixed=3, output_group="g", output_channels=32, **image
+        name="stem",
+        kind=LayerKind.CONV,
+        inputs=(),
+        input_fixed=3,
+        outputs=(Part(group="g"),),
+        output_fixed=0,
+        **image,
     )
     assert granularity.fast(stem, 3, 24)
     assert not granularity.fast(stem, 3, 25)
@@ -206,8 +227,8 @@ def test_a_width_that_no_plan_changes_is_never_off_the_multiples() -> None:
         kind=LayerKind.CONV,
         inputs=(Part(group="g"),),
         input_fixed=0,
-        output_group=None,
-        output_channels=10,
+        outputs=(),
+        output_fixed=10,
         **image,
     )
     assert granularity.fast(last, 32, 10)

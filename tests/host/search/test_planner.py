@@ -19,9 +19,7 @@ from host.search.solution import TOLERANCE, Price, total
 def random_problem(
     seed: int, groups: int, options: int, joined: bool = True
 ) -> tuple[Network, dict[str, tuple[int, ...]], dict[str, dict[int, float]]]:
-    """Return a network with every kind of coupling: chains, residual loops, depthwise, concatenations, a
-    head.
-    """
+    """Return a network with every kind of coupling: chains, residual loops, depthwise, joins on both sides, a head."""
     rng = np.random.default_rng(seed)
     names = [f"g{index}" for index in range(groups)]
     channels = {name: int(rng.integers(options, options + 3)) * 8 for name in names}
@@ -34,15 +32,17 @@ def random_problem(
             kind, sources = LayerKind.DEPTHWISE, [target]
         else:
             kind = LayerKind.CONV if index % 2 else LayerKind.POINTWISE
-        output = None if index % 7 == 6 and kind is not LayerKind.DEPTHWISE else target
+        outputs = [] if index % 7 == 6 and kind is not LayerKind.DEPTHWISE else [target]
+        if joined and outputs and kind is not LayerKind.DEPTHWISE and index % 5 == 2:
+            outputs.append(names[int(rng.integers(groups))])
         layers.append(
             Layer(
                 name=f"l{index}",
                 kind=kind,
                 inputs=tuple(Part(group=name, features=int(rng.choice([1, 1, 4]))) for name in sources),
                 input_fixed=0 if sources else 3,
-                output_group=output,
-                output_channels=channels[target],
+                outputs=tuple(Part(group=name) for name in outputs),
+                output_fixed=0 if outputs else channels[target],
                 kernel=9 if kind is not LayerKind.POINTWISE else 1,
                 input_pixels=64,
                 output_pixels=64,
@@ -80,8 +80,8 @@ def assembled_chain(length: int) -> Network:
             kind=LayerKind.POINTWISE,
             inputs=(Part(group=f"g{index - 1}"),) if index else (),
             input_fixed=0 if index else 3,
-            output_group=f"g{index}",
-            output_channels=64,
+            outputs=(Part(group=f"g{index}"),),
+            output_fixed=0,
             kernel=1,
             input_pixels=16,
             output_pixels=16,

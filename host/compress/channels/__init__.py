@@ -1,0 +1,1 @@
+"""Following every channel through one run of a network: what meets, what goes together, what stays."""
