@@ -42,14 +42,15 @@ def latency_reason(decision: str, difference: float = DIFFERENCE) -> str | None:
     }[decision]
 
 
-def final_reason(
-    final: Mapping[str, Any], float_comparison: Mapping[str, Any], max_memory_bytes: int | None
-) -> str | None:
-    """Return why the final measurement in turns with the baseline speaks against a candidate, None if it does not."""
-    if final["latency_ratio"] >= float_comparison["latency_ratio"]:
+def final_reason(final: Mapping[str, Any], float32: Mapping[str, Any], budgets: Mapping[str, int | None]) -> str | None:
+    """Return why the final measurement in turns with the baseline speaks against a candidate, None if it does not.
+
+    `budgets` are upper bounds of `peak_memory_bytes` and `size_bytes`; one that the float result exceeds too is no reason.
+    """
+    if final["latency_ratio"] >= float32["latency_ratio"]:
         return "in the final turns with the baseline it was no faster than float32"
-    before, after = float_comparison["peak_memory_bytes"], final["peak_memory_bytes"]
-    fits = max_memory_bytes is None or after is None or after <= max_memory_bytes
-    if not fits and before is not None and before <= max_memory_bytes:
-        return f"its peak memory is {after} bytes, {max_memory_bytes} are allowed"
+    for name, most in budgets.items():
+        after, before = final[name], float32[name]
+        if most is not None and after is not None and before is not None and before <= most < after:
+            return f"its {name.replace('_', ' ')} are {after}, {most} are allowed"
     return None

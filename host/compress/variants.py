@@ -22,6 +22,12 @@ from host.datasets.dataset import Images
 #: Below the folder of the results, while a compression runs.
 VARIANTS_FOLDER = "precision"
 FLOAT32, INT8_STATIC, INT8_DYNAMIC, FLOAT16 = "float32", "int8-static", "int8-dynamic", "float16"
+#: By precision: the record's name for the file, and the file's own.
+FILE_NAMES = {
+    INT8_STATIC: ("onnx_int8", "model.int8.onnx"),
+    INT8_DYNAMIC: ("onnx_int8", "model.int8.onnx"),
+    FLOAT16: ("onnx_float16", "model.fp16.onnx"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,7 @@ def options(**changes: Any) -> CompressOptions:
         "epochs": 2,
         "probes": 3,
         "threads": 1,
+        "precision": "float32",  # tests/host/compress/test_precision.py tries the others
         **changes,
     }
     return CompressOptions(**values)
