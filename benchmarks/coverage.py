@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.series import TRUE_NS, Array, block_ratios, heavy, lognormal, noise, paired_series
 from device_agent.contract.decision import DecisionCode, code_of
-from device_agent.contract.statistics import median_interval, ratio_of_blocks
+from device_agent.contract.pairs import ratio_of_blocks
+from device_agent.contract.statistics import median_interval
 from device_agent.worker.stopping import median_known, next_look, ratio_known
 
 #: The least runs of the default settings, and the blocks of turns in which two artifacts make them.

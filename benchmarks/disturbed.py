@@ -38,7 +38,7 @@ from benchmarks.real_models import (
     TEXT_DIRECTION,
 )
 from benchmarks.table import Benchmark, CannotMeasure, Goal, Row, interval_of, judged, progress
-from device_agent.contract.statistics import enough_undisturbed
+from device_agent.contract.disturbance import enough_undisturbed
 from device_agent.worker.order import williams_rows
 from host.fleet.client import AgentClient
 

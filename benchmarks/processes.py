@@ -37,6 +37,12 @@ def processor_ns(pid: int) -> int:
         return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
+def ended_children_s(pid: int) -> float:
+    """Return the processor time of a process's children that have ended, and of theirs, in seconds: an agent's workers."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 def pss_bytes(pid: int, *, own: str) -> int:
     """Return the proportional set size, with mapped files whose path holds `own` counted in full, in bytes.
 
@@ -55,7 +61,7 @@ def pss_bytes(pid: int, *, own: str) -> int:
 class Others:
     """How busy the machine was with other work since this was made: processes that are not ours, and the hypervisor's steal time.
 
-    Ours are this process, its children that have ended, and the living children named at the end.
+    Ours are this process, its children that have ended, and the living children named at the end with those of theirs that have.
     """
 
     def __init__(self, *own: int) -> None:
@@ -81,7 +87,8 @@ class Others:
 
     def _ours_s(self) -> float:
         usage = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-        return sum(one.ru_utime + one.ru_stime for one in usage) + sum(processor_ns(pid) for pid in self._own) / 1e9
+        own = sum(one.ru_utime + one.ru_stime for one in usage)
+        return own + sum(processor_ns(pid) / 1e9 + ended_children_s(pid) for pid in self._own)
 
 
 def _busy_s() -> float:

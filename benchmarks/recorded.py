@@ -30,7 +30,7 @@ _MODELS = (TEXT_DIRECTION, FACE_DETECTION, HAND_LANDMARKS, TEXT_RECOGNITION)
 _MOST_RUNS = 600
 _MOST_S = 2.5
 #: Condition, threads, and how many series.
-_PLAN = (("quiet", 1, 8), ("quiet", 2, 2), ("shared", 1, 2), ("busy", 1, 3), ("busy", 2, 1))
+_PLAN = (("quiet", 1, 8), ("quiet", 2, 2), ("shared", 1, 2), ("busy", 1, 4), ("busy", 2, 3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,7 +131,7 @@ def paired_series(
 
 
 def block_ratios(latencies: Array, places: Sequence[tuple[int, int]], candidate: int = 1) -> Array:
-    """Return the log-ratios of candidate to the first artifact, (draws, blocks), as `statistics.block_log_ratios` has them."""
+    """Return the log-ratios of candidate to the first artifact, (draws, blocks), as `pairs.block_log_ratios` has them."""
     sides: list[Array] = []
     numbers = np.array(places)
     settles = np.arange(len(places)) % TURN_RUNS == 0

@@ -162,9 +162,14 @@ def _left(limits: WorkerLimits, began_ns: int, most_s: float | None = None) -> W
 
 
 def idle_s_of(request: MeasureRequest, channels: Sequence[Channel]) -> float:
-    """Return how long the worker rests before and after: what was asked for, else 0 on a device that measures no power."""
+    """Return how long the worker rests before and after: what was asked for, else 0 where no energy can come of it.
+
+    That is on a device that measures no power, and for artifacts in turns, whose shares of the power can't be told apart.
+    """
     if request.idle_s is not None:
         return request.idle_s
+    if len(request.artifacts) > 1:
+        return 0.0
     return IDLE_S if any(one.quantity in (Quantity.POWER, Quantity.ENERGY) for one in channels) else 0.0
 
 

@@ -21,7 +21,7 @@ from device_agent.contract.measurement import Progress, Reading, ReadingBatch
 from device_agent.contract.served import ServedLog
 from device_agent.load_job import load, load_limits, share_threads
 from device_agent.load_options import LoadOptions
-from device_agent.load_words import answer, is_within
+from device_agent.load_words import answer, is_within, percentiles
 from device_agent.profiles import Profile
 from device_agent.report import describe
 from device_agent.runtime_choice import choose_runtime
@@ -94,10 +94,15 @@ def lines(document: dict[str, Any]) -> list[str]:
         ],
         columns,
     )
-    header = ["asked /s", "served /s", "p50", "p90", "p99", "max", "requests", "unserved"]
+    shown = {**percentiles(document), "max": "max"}
+    header = ["asked/s", "served/s", *shown, "requests", "unserved"]
     if bound is not None:
-        header += [f"over {_time(bound['latency_ns'])}", "within"]
-    found += ["", *table(header, [_row(trial, bound is not None) for trial in document["trials"]], columns), ""]
+        header += ["over", "within"]
+    found += [
+        "",
+        *table(header, [_row(trial, list(shown.values()), bound is not None) for trial in document["trials"]], columns),
+        "",
+    ]
     for sentence in answer(document, rate_text=_rate, time_text=_time):
         found += wrapped(sentence, columns)
     rows = []
@@ -110,15 +115,15 @@ def lines(document: dict[str, Any]) -> list[str]:
     return [*found, *facts([*rows, *(("note", note) for note in document["notes"])], columns)]
 
 
-def _row(trial: dict[str, Any], judged: bool) -> list[str]:
+def _row(trial: dict[str, Any], keys: Sequence[str], judged: bool) -> list[str]:
     latency, rate = trial["latency_ns"], trial["rate_per_s"]
     row = ["closed" if rate is None else _rate(rate), _rate(trial["served_per_s"])]
-    row += [DASH if latency is None else _time(latency[key]) for key in ("p50", "p90", "p99", "max")]
+    row += [DASH if latency is None else _time(latency[key]) for key in keys]
     row += [str(trial["requests"]), str(trial["unserved"])]
     if judged:
         over, within = trial["over_bound"], trial["within_bound"]
         row.append(DASH if over is None else f"{over * 100:.2f} %")
-        row.append(DASH if rate is None else {True: "yes", False: "no", None: "undecided"}[within])
+        row.append(DASH if rate is None else {True: "yes", False: "no", None: "open"}[within])
     return row
 
 

@@ -26,6 +26,15 @@ def answer(document: dict[str, Any], *, rate_text: Text, time_text: Text) -> lis
     return _found(document, within, how, rate_text=rate_text, time_text=time_text)
 
 
+def percentiles(document: dict[str, Any]) -> dict[str, str]:
+    """Return title and key of the percentiles to show: p50, p90, and that of the bound or p99, so that a table fits its line."""
+    bound = document["bound"]
+    usual = {"p50": "p50", "p90": "p90"}
+    if bound is None or f"p{bound['percent']:g}" in usual:
+        return {**usual, "p99": "p99"}
+    return {**usual, f"p{bound['percent']:g}": "at_percent"}
+
+
 def is_within(document: dict[str, Any]) -> bool | None:
     """Say whether the bound that was asked for is kept at some rate, or at the one that was asked for; None without a bound."""
     if document["bound"] is None:
@@ -53,20 +62,17 @@ def _found(document: dict[str, Any], within: str, how: str, *, rate_text: Text, 
             f"no rate keeps {within} {how}: a request alone takes longer as often as not ({closed} is the median in a closed"
             " loop)"
         ]
-    lines = []
-    if highest is not None:
-        lines.append(f"up to {rate_text(highest)} requests/s with {within} {how}")
-    else:
+    if highest is None:
         lowest = min(trial["rate_per_s"] for trial in open_trials)
-        lines.append(f"no rate was shown to keep {within} {how}, down to {rate_text(lowest)} requests/s")
-    limit = f"{rate_text(beyond)} requests/s, which do not keep it" if beyond is not None else throughput
-    undecided = [
-        trial for trial in open_trials if trial["within_bound"] is None and trial["rate_per_s"] > (highest or 0.0)
-    ]
-    if undecided:
-        lines.append(f"undecided from there to {limit}: a longer --duration narrows that")
+        return [f"no rate was shown to keep {within} {how}, down to {rate_text(lowest)} requests/s"]
+    lines = [f"up to {rate_text(highest)} requests/s with {within} {how}"]
+    undecided = any(trial["within_bound"] is None and trial["rate_per_s"] > highest for trial in open_trials)
+    if beyond is None:
+        limit, end = throughput, f"its limit is {throughput}"
     else:
-        lines.append(f"the next limit is {limit}")
+        limit = f"{rate_text(beyond)} requests/s, which do not keep it"
+        end = f"{rate_text(beyond)} requests/s do not keep it"
+    lines.append(f"undecided from there to {limit}: a longer --duration narrows that" if undecided else end)
     return lines
 
 

@@ -16,7 +16,7 @@ from enum import Enum
 
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.measurement import Run
-from device_agent.contract.statistics import PairedRatio, paired_ratio_of
+from device_agent.contract.pairs import PairedRatio, paired_ratio_of
 
 #: A difference smaller than this share is called none, unless asked otherwise.
 DIFFERENCE = 0.02

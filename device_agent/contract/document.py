@@ -7,11 +7,12 @@ from typing import Any
 
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.device import DeviceInfo
+from device_agent.contract.disturbance import TIME_SLICE_NS, enough_undisturbed, marks_are_void
 from device_agent.contract.energy import energy_document
 from device_agent.contract.measurement import ColdStart, Measurement, RunKind
 from device_agent.contract.plain_json import to_json
 from device_agent.contract.soak import soak_windows
-from device_agent.contract.statistics import TIME_SLICE_NS, enough_undisturbed, marks_are_void, median, percentile
+from device_agent.contract.statistics import median, percentile
 
 SCHEMA = 1
 

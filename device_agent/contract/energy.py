@@ -63,7 +63,8 @@ def energy_of(measurement: Measurement, channels: Iterable[Channel]) -> Energy:
     """Return the energy per run of a measurement of one artifact, as each power meter of the device saw it."""
     meters = power_meters(channels)
     if not meters:
-        return Energy(estimates=(), unavailable="the device has no power sensor that its agent can read")
+        why = "no power sensor that the agent can read; `device-agent sensors` on the board says why"
+        return Energy(estimates=(), unavailable=why)
     try:
         work = Work.of(measurement)
     except NoFigure as error:

@@ -28,8 +28,8 @@ class LoadRequest:
     With neither `rate_per_s` nor `bound_ns` it is one trial of a closed loop. With `rate_per_s` (mean arrivals per second) it is
     one trial of an open loop. With `bound_ns` alone it searches for the highest rate at which the percentile `percent` of the
     latency stays at or under the bound, by trials of open loops; with both, the one trial is judged by the bound. A trial lasts
-    `duration_s` and until `min_requests` are done; one that cannot be judged by then, and has no more late requests than it may
-    have, goes on to twice and then four times that. `seed` fixes arrivals and inputs.
+    `duration_s` and until `min_requests` are done, the latter unless far too many are late; one that cannot be judged by then,
+    and has no more late requests than it may have, goes on to twice and then four times that. `seed` fixes arrivals and inputs.
     """
 
     artifact: str
@@ -94,8 +94,8 @@ class ServedBatch:
 class LoadTrial:
     """One trial. `rate_per_s` is what was asked for, None in a closed loop; `requests` were done from `start_ns` to `end_ns`.
 
-    `unserved` arrived and were given up because the queue only grew. `within_bound` is the judgement by the bound, None without
-    one, in a closed loop, which has no queue, or where the requests are too few to tell.
+    `unserved` arrived and were not served, because the queue only grew or far too many were late. `within_bound` is the
+    judgement by the bound, None without one, in a closed loop, which has no queue, or where the requests are too few to tell.
     """
 
     rate_per_s: float | None

@@ -129,7 +129,7 @@ def notes(measurement: LoadMeasurement, device: DeviceInfo) -> list[str]:
             f"{result.streams} streams of {result.threads} thread{'s' * (result.threads != 1)} on {usable}"
             f" core{'s' * (usable != 1)}: they take turns and wait for each other"
         )
-    if request.settings.threads is None:
+    if request.settings.threads is None and result.streams > 1:
         found.append("the device's threads were divided among the streams; --threads sets those of each stream")
     if any(trial.unserved for trial in result.trials):
         found.append("trials with unserved requests were given up, because the queue only grew")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 from typing import overload
 
 from device_agent.contract.measurement import Run, RunKind
@@ -49,6 +50,12 @@ class RunColumns(Sequence[Run]):
     def has(self, kind: RunKind) -> bool:
         """Say whether there are runs of this kind."""
         return _NUMBER[kind] in self.kinds
+
+    def timed(self, artifact: int) -> RunColumns:
+        """Return one artifact's timed runs, in their order."""
+        wanted = _NUMBER[RunKind.TIMED]
+        chosen = bytes(kind == wanted and own == artifact for kind, own in zip(self.kinds, self.artifacts, strict=True))
+        return self._made(lambda column: array(column.typecode, compress(column, chosen)))
 
     def of(self, kind: RunKind) -> Iterator[Run]:
         """Return the runs of a kind, in their order."""

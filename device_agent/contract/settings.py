@@ -131,7 +131,7 @@ class MeasureRequest:
     `soak_s` runs the only artifact without a pause for so long, whatever `stopping` says of times and precision; of a long soak
     only turns at even distances are recorded, and the other runs are counted. `idle_s` is how long the worker rests with its
     models loaded before and after the timed part, as the baseline of energy; None leaves it to the device: 0 without a power
-    sensor.
+    sensor, or for several artifacts.
     `deadline_s` bounds the whole job, after which its worker is killed; `memory_limit_bytes` bounds the worker's RSS.
     """
 

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from device_agent.contract.measurement import Measurement, Run, RunKind
-
 #: A block's length in autocorrelation times: BLOCK_TIMES where that leaves WANTED_BLOCKS, else less, down to the shortest.
 BLOCK_TIMES = 4.0
 SHORTEST_BLOCK_TIMES = 2.0
@@ -32,12 +30,6 @@ LOOK_PENALTY = 2.5
 #: and with more by less in proportion.
 LOOKED_SHARE = 0.04
 LOOKED_VALUES = 20
-#: A task that shares a processor is given it for 3 to 9 ms at a time (Linux's EEVDF and CFS, by version and processors). A longer
-#: run never escapes a neighbour, and on a quiet machine often meets some kernel thread that costs it microseconds.
-TIME_SLICE_NS = 10_000_000
-#: Statistics of undisturbed runs need this many of them, and this share of all.
-FEWEST_UNDISTURBED = 30
-UNDISTURBED_SHARE = 0.2
 
 
 def median(values: Iterable[float]) -> float:
@@ -261,99 +253,6 @@ def _remaining_time(values: Sequence[float]) -> float:
         return 1.0
     kept = min(agreement, 0.9)
     return max((1 + kept) / (1 - kept), autocorrelation_time(values))
-
-
-def enough_undisturbed(undisturbed: int, total: int) -> bool:
-    """Say whether statistics over the undisturbed runs may be given: 30 such runs and 20 % of all."""
-    return undisturbed >= FEWEST_UNDISTURBED and undisturbed >= UNDISTURBED_SHARE * total
-
-
-def marks_are_void(runs: Sequence[Run]) -> bool:
-    """Say whether the marks of disturbed runs tell nothing, because a run is longer than the scheduler's time slice."""
-    latencies = [run.latency_ns for run in runs if not run.disturbed] or [run.latency_ns for run in runs]
-    return bool(latencies) and median(latencies) > TIME_SLICE_NS
-
-
-def steadiest(runs: Sequence[Run]) -> list[int]:
-    """Return the latencies to judge precision on: those of undisturbed runs where there are enough and marks tell, else all."""
-    clean = [run.latency_ns for run in runs if not run.disturbed]
-    if enough_undisturbed(len(clean), len(runs)) and not marks_are_void(runs):
-        return clean
-    return [run.latency_ns for run in runs]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedRatio:
-    """Latency of the candidate over that of the baseline, with its interval at `confidence` (None: too few blocks)."""
-
-    ratio: float
-    low: float | None
-    high: float | None
-    blocks: int
-    confidence: float = 0.95
-
-
-def paired_ratio(
-    measurement: Measurement, baseline: int = 0, candidate: int = 1, *, confidence: float = 0.95
-) -> PairedRatio:
-    """Return the median over blocks of log(median candidate / median baseline), exponentiated, with its interval.
-
-    Drift, heat and neighbours hit both artifacts of a block alike and cancel. ValueError if an artifact has no timed runs.
-    """
-    return paired_ratio_of(measurement.runs, baseline, candidate, confidence=confidence)
-
-
-def paired_ratio_of(
-    runs: Sequence[Run], baseline: int = 0, candidate: int = 1, *, confidence: float = 0.95
-) -> PairedRatio:
-    """Like `paired_ratio`, on bare runs. A block holds two turns of each artifact, the second in mirrored order.
-
-    Undisturbed runs are used where at least half of a block's runs on each side, in 20 % of blocks and at least ten, are.
-    """
-    ratios = block_log_ratios(runs, baseline, candidate)
-    if not ratios:
-        raise ValueError(f"artifacts {baseline} and {candidate} have no block in common; ask for more runs")
-    return ratio_of_blocks(ratios, confidence=confidence)
-
-
-def ratio_of_blocks(log_ratios: Sequence[float], *, confidence: float = 0.95) -> PairedRatio:
-    """Return the paired ratio of blocks, given the logarithm of each one's. ValueError for none."""
-    found = median_interval(log_ratios, confidence=confidence, assume_independent=True)
-    return PairedRatio(
-        ratio=math.exp(found.median),
-        low=None if found.low is None else math.exp(found.low),
-        high=None if found.high is None else math.exp(found.high),
-        blocks=len(log_ratios),
-        confidence=confidence,
-    )
-
-
-def block_log_ratios(runs: Sequence[Run], baseline: int, candidate: int) -> list[float]:
-    """Return the log-ratio of every block that both artifacts finished, in order."""
-    one, other = _blocks(runs, baseline), _blocks(runs, candidate)
-    every: list[float] = []
-    clean: list[float] = []
-    for base_runs, candidate_runs in zip(one, other, strict=False):
-        every.append(_log_ratio(base_runs, candidate_runs))
-        base_clean = [run for run in base_runs if not run.disturbed]
-        candidate_clean = [run for run in candidate_runs if not run.disturbed]
-        if 2 * len(base_clean) >= len(base_runs) and 2 * len(candidate_clean) >= len(candidate_runs):
-            clean.append(_log_ratio(base_clean, candidate_clean))
-    return clean if len(clean) >= max(10, UNDISTURBED_SHARE * len(every)) else every
-
-
-def _blocks(runs: Sequence[Run], artifact: int) -> list[list[Run]]:
-    """Return an artifact's timed runs by pairs of its turns; a last single turn is left out."""
-    turns: dict[int, list[Run]] = {}
-    for run in runs:
-        if run.artifact == artifact and run.kind is RunKind.TIMED:
-            turns.setdefault(run.turn, []).append(run)
-    ordered = [turns[turn] for turn in sorted(turns)]
-    return [first + second for first, second in zip(ordered[::2], ordered[1::2], strict=False)]
-
-
-def _log_ratio(baseline: Sequence[Run], candidate: Sequence[Run]) -> float:
-    return math.log(median(run.latency_ns for run in candidate) / median(run.latency_ns for run in baseline))
 
 
 def steal_fraction(before_ticks: int, after_ticks: int, elapsed_ns: int, ticks_per_s: int) -> float | None:

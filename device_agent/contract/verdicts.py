@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from device_agent.contract.device import Channel
+from device_agent.contract.disturbance import marks_are_void, steadiest
 from device_agent.contract.measurement import Reading, Run, RunKind, Verdict, VerdictCode
 from device_agent.contract.sensor_verdicts import hot, throttled, under_voltage
 from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.stability import drift, modes
-from device_agent.contract.statistics import marks_are_void, median, median_interval, steadiest
+from device_agent.contract.statistics import FEWEST_BLOCKS, SHORTEST_BLOCK_TIMES, median, median_interval
 
 #: A run shorter than this many clock ticks cannot be timed to 1 %.
 CLOCK_TICKS = 100
@@ -233,15 +234,16 @@ def _unstable(timed: Sequence[Run], request: MeasureRequest) -> Iterable[Verdict
         return
     precision = request.stopping.precision
     wanted = precision if precision is not None and alone else DEFAULT_PRECISION
-    width = median_interval(latencies).relative_half_width
+    found = median_interval(latencies)
+    width = found.relative_half_width
     if width is None:
-        hint = "too few runs for an interval with the autocorrelation they have; raise --max-time"
+        hint = "too few runs for an interval, with the autocorrelation they have; raise --max-time"
         yield Verdict(
             code=VerdictCode.UNSTABLE,
-            value=1.0,
-            unit="relative half-width of the median",
-            threshold=wanted,
-            hint=hint,
+            value=found.times,
+            unit="independent runs that these are worth",
+            threshold=FEWEST_BLOCKS * SHORTEST_BLOCK_TIMES,
+            hint=hint if alone else f"{hint}. The ratios have intervals of their own",
         )
     elif width > wanted:
         longer = math.ceil((width / wanted) ** 2)
@@ -251,7 +253,7 @@ def _unstable(timed: Sequence[Run], request: MeasureRequest) -> Iterable[Verdict
             value=width,
             unit="relative half-width of the median",
             threshold=wanted,
-            hint=hint,
+            hint=hint if alone else f"raise --max-time some {longer} times. The ratios have intervals of their own",
         )
 
 

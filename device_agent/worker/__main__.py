@@ -105,7 +105,6 @@ def _measure(job: dict[str, Any], events: int) -> None:
         send_runs=send_runs,
     )
     found = measuring.run()
-    measuring.send_rest()
     write_frame(events, {"type": "result", "result": to_json(found)})
 
 
@@ -135,7 +134,7 @@ def _infer(job: dict[str, Any], jobs: int, events: int) -> None:
     runtime, _ = prepare(settings)
 
     from device_agent.worker.inputs import arrays_of, tensor_of
-    from device_agent.worker.measure import naming
+    from device_agent.worker.naming import naming
 
     path, _, name = job["files"][0]
     with naming(name, Path(path)):

@@ -19,7 +19,8 @@ from device_agent.worker.arrivals import poisson_arrivals
 from device_agent.worker.frames import write_frame
 from device_agent.worker.inputs import make_inputs
 from device_agent.worker.loop import no_garbage_collection
-from device_agent.worker.measure import LoadedFile, naming
+from device_agent.worker.measure import LoadedFile
+from device_agent.worker.naming import naming
 from device_agent.worker.process import pinned_cpus, steal_ticks
 from device_agent.worker.rate_search import RateSearch
 from device_agent.worker.serving import Streams
@@ -29,6 +30,10 @@ from device_agent.worker.setup import load_options, threads_of
 #: bound at p99 would have such a wait once in many years; a machine that stands still for a moment is not an overload.
 _HOPELESS_BOUNDS = 10
 _HOPELESS_S = 1.0
+#: A trial that goes on beyond its duration, for its number of requests, ends when this many times as many are late as may be.
+_FAR_TOO_MANY = 5
+#: At this share of the throughput streams seldom work at the same time, and do not slow each other down.
+_QUIET = 0.25
 #: Runs of one stream alone, before the others start; the first also pays for what the runtime puts off until then.
 _LONE_RUNS = 5
 
@@ -53,6 +58,25 @@ def do_job(job: dict[str, Any], request: LoadRequest, runtime: Runtime, version:
         send_served=send_served,
     ).run()
     write_frame(events, {"type": "result", "result": to_json(found), "provider_share": share})
+
+
+class _Patience:
+    """Counts late requests of a part of a trial as they are done, and says when it is no use to go on beyond `until_ns`."""
+
+    def __init__(self, until_ns: int, bound_ns: float, *, most_late: float, place: int) -> None:
+        self._until_ns = until_ns
+        self._bound_ns = bound_ns
+        self._left = most_late
+        self._place = place
+
+    def lost(self, log: ServedLog, count: int) -> bool:
+        """Take in the requests up to `count`."""
+        if perf_counter_ns() < self._until_ns:
+            return False
+        late = sum(log.ends[place] - log.arrivals[place] > self._bound_ns for place in range(self._place, count))
+        self._place = count
+        self._left -= late
+        return self._left < 0
 
 
 class Loading:
@@ -81,6 +105,7 @@ class Loading:
         self._phase = Phase.LOADING
         self._begin_ns = 0
         self._wanted_ns = 1.0
+        self._patience: _Patience | None = None
 
     def run(self) -> tuple[LoadResult, float | None]:
         """Do all trials and return the result, without verdicts, and the share of nodes that its provider ran.
@@ -161,7 +186,15 @@ class Loading:
         search = RateSearch(throughput)
         while (rate := search.next_rate()) is not None:
             search.tell(rate, self._open(rate))
+            if rate <= throughput * _QUIET and self._slow_without_waiting(request.bound_ns):
+                break
         return search.highest_per_s
+
+    def _slow_without_waiting(self, bound_ns: float) -> bool:
+        """Say whether the last trial's requests took too long from their beginning on: then no lower rate keeps the bound."""
+        log, count = self._streams.log, self._trials[-1].requests
+        services = [log.ends[place] - log.starts[place] for place in range(len(log) - count, len(log))]
+        return within_bound(services, bound_ns, self._request.percent) is False
 
     def _closed(self) -> float:
         """Do a trial of a closed loop and return its throughput (1/s)."""
@@ -189,13 +222,19 @@ class Loading:
                 part=(number, part),
             )
             self._start(arrivals[-1] / 1e9)
-            begin_ns, unserved = self._streams.open_loop(
-                number, arrivals, give_up_ns=max(hopeless_s, _HOPELESS_S) * 1e9
-            )
-            start_ns = start_ns or begin_ns
+            if bound_ns is not None:
+                self._patience = _Patience(
+                    self._begin_ns + round(times * request.duration_s * 1e9),
+                    bound_ns,
+                    most_late=_FAR_TOO_MANY * (1 - request.percent / 100) * len(arrivals),
+                    place=len(self._streams.log),
+                )
+            done = self._streams.open_loop(number, arrivals, give_up_ns=max(hopeless_s, _HOPELESS_S) * 1e9)
+            self._patience = None
+            start_ns, unserved = start_ns or done.start_ns, done.unserved
             if bound_ns is None:
                 break
-            if unserved:
+            if done.given_up:
                 within = False
                 break
             latencies = self._latencies(first)
@@ -237,6 +276,8 @@ class Loading:
         """Send the requests that were not sent yet, and where the trial is."""
         log = self._streams.log
         count = len(log)
+        if self._patience is not None and self._patience.lost(log, count):
+            self._streams.stop()
         if count > self._sent:
             self._send_served(log, self._sent, count)
             self._sent = count

@@ -20,21 +20,20 @@ from device_agent.runtimes.profiling import NoProfile
 from device_agent.worker import order
 from device_agent.worker.inputs import make_inputs
 from device_agent.worker.loop import TurnTimer, no_garbage_collection
+from device_agent.worker.memory import MemoryByPhase
 from device_agent.worker.naming import naming
-from device_agent.worker.process import PeakMemory, pinned_cpus, steal_ticks
+from device_agent.worker.process import pinned_cpus, steal_ticks
+from device_agent.worker.record import Record
 from device_agent.worker.result import WorkerArtifact, WorkerResult
 from device_agent.worker.setup import load_options, threads_of
 from device_agent.worker.soak import SOAK_TURN_RUNS, Spacing
 from device_agent.worker.stopping import StoppingRule
-
-__all__ = ["LoadedFile", "Measuring", "naming"]
 
 #: A lone artifact has nobody to take turns with; its turns are this long, so that little time passes between them.
 _LONE_TURN_NS = 100_000_000
 _LARGEST_TURN = 10_000
 #: A profiled twin takes part until it has this many runs; a trace is some 400 bytes per node and run.
 _PROFILED_RUNS = 100
-_SEND_EVERY_NS = 300_000_000
 #: Threads of a runtime may spin for a while after a run; the idle window begins after that.
 _SETTLE_S = 0.2
 _IDLE_STEP_S = 1.0
@@ -82,50 +81,39 @@ class Measuring:
         self._version = version
         self._data = data
         self._folder = folder
-        self._send_progress = send_progress
-        self._send_runs = send_runs
         self._threads = threads_of(request.settings)
         self._timer = TurnTimer(threads=self._threads, capacity=max(_LARGEST_TURN, request.turn_runs))
-        self._runs = RunColumns()
-        self._sent = 0
-        self._last_send_ns = 0
-        self._turn = 0
-        self._last_latency_ns = 1
+        self._record = Record(self._timer, send_progress, send_runs)
         self._windows: list[Window] = []
-        self._unrecorded = 0
         self._unprofiled: dict[int, str] = {}
 
     def run(self) -> WorkerResult:
-        """Measure and return the result. ModelRejected names the model; the runtime's import is taken as done."""
+        """Measure, send every run, and return the result. ModelRejected names the model; the runtime was imported already."""
         begin = perf_counter_ns()
         steal_before = steal_ticks()
-        memory = PeakMemory() if len(self._files) == 1 else None
-        marks: list[int | None] = []
+        memory = MemoryByPhase(alone=len(self._files) == 1)
         plain = [self._load(index, profiled=False) for index in range(len(self._files))]
-        if memory is not None:
-            marks.append(memory.lap())
+        memory.end_phase()
         for one in plain:
             self._feed(one)
-        if memory is not None:
-            memory.reset()  # what making the inputs took for a moment is not the model's
+        memory.reset()  # what making the inputs took for a moment is not the model's
         self._first_runs(plain)
-        if memory is not None:
-            marks.append(memory.lap())
+        memory.end_phase()
         # Before the warm-up, which the timed part follows at once: a rest would let the clock and the caches cool down.
         self._idle(WindowKind.IDLE_BEFORE)
         self._warm_up(plain)
         # By now the runtime's arenas have grown to their full size. Later, the record of runs and a twin would count too.
-        if memory is not None:
-            marks.append(memory.lap())
+        memory.end_phase()
         twins = self._load_twins() if self._request.profile_nodes else []
         self._first_runs(twins)
         self._warm_up(twins)
         with no_garbage_collection(), self._window(WindowKind.TIMED):
             self._time(plain, twins)
         self._idle(WindowKind.IDLE_AFTER)
+        self._record.send_rest()
         nodes = {twin.artifact: self._node_times(twin) for twin in twins}
-        phases = None if memory is None else _phases(memory.baseline, marks)
-        artifacts = tuple(self._artifact(one, phases, nodes.get(one.artifact)) for one in plain)
+        artifacts = tuple(self._artifact(one, memory.phases(), nodes.get(one.artifact)) for one in plain)
+        cpus = None if self._request.settings.cpus is None else pinned_cpus()
         elapsed = perf_counter_ns() - begin
         steal_after = steal_ticks()
         for participant in (*plain, *twins):
@@ -139,7 +127,7 @@ class Measuring:
             steal_fraction=None
             if steal_before is None or steal_after is None
             else steal_fraction(steal_before, steal_after, elapsed, os.sysconf("SC_CLK_TCK")),
-            cpus=None if self._request.settings.cpus is None else pinned_cpus(),
+            cpus=cpus,
             windows=tuple(self._windows),
             clock_resolution_ns=max(1, round(time.get_clock_info("perf_counter").resolution * 1e9)),
         )
@@ -173,7 +161,7 @@ class Measuring:
 
     def _load(self, index: int, *, profiled: bool) -> _Participant:
         file = self._files[index]
-        self._progress(Phase.LOADING, index / len(self._files))
+        self._record.progress(Phase.LOADING, index / len(self._files))
         folder = None
         if profiled:
             folder = self._folder / f"profile-{index}"
@@ -198,7 +186,7 @@ class Measuring:
         for one in participants:
             with naming(one.name):
                 self._timer.turn(one.model.run, 1)
-            self._keep(one.artifact, [RunKind.PROFILED if one.profiled else RunKind.WARM_UP])
+            self._record.keep(one.artifact, [RunKind.PROFILED if one.profiled else RunKind.WARM_UP])
             one.warm_runs = 1
 
     def _warm_up(self, participants: Sequence[_Participant]) -> None:
@@ -215,10 +203,10 @@ class Measuring:
                 with naming(participant.name):
                     self._timer.turn(participant.model.run, size)
                 kind = RunKind.PROFILED if participant.profiled else RunKind.WARM_UP
-                self._keep(participant.artifact, [kind] * size)
+                self._record.keep(participant.artifact, [kind] * size)
                 count += size
                 size *= 2
-                self._flush(Phase.WARM_UP, place / len(participants))
+                self._record.flush(Phase.WARM_UP, place / len(participants))
             participant.warm_runs = count
 
     @contextmanager
@@ -232,12 +220,12 @@ class Measuring:
         rest_s = self._request.idle_s or 0.0
         if not rest_s:
             return
-        self.send_rest()
+        self._record.send_rest()
         time.sleep(_SETTLE_S)
         with self._window(kind):
             begin = perf_counter_ns()
             while (left_s := rest_s - (perf_counter_ns() - begin) / 1e9) > 0:
-                self._progress(Phase.IDLE, 1 - left_s / rest_s)
+                self._record.progress(Phase.IDLE, 1 - left_s / rest_s)
                 time.sleep(min(left_s, _IDLE_STEP_S))
 
     def _time(self, plain: list[_Participant], twins: list[_Participant]) -> None:
@@ -249,10 +237,10 @@ class Measuring:
         taking_part = plain + twins
         turns = order.blocks(len(taking_part))
         if len(taking_part) == 1:
-            while not rule.done(self._runs):
+            while not rule.done(self._record.runs):
                 self._take_turn(plain[0], self._lone_size(), settling=False, rule=rule)
             return
-        while not rule.done(self._runs):
+        while not rule.done(self._record.runs):
             for place in next(turns):
                 self._take_turn(taking_part[place], self._request.turn_runs, settling=len(taking_part) > 1, rule=rule)
             profiled += 2 * self._request.turn_runs
@@ -261,7 +249,7 @@ class Measuring:
 
     def _lone_size(self) -> int:
         """Return the runs of a turn of about 100 ms, by the latency of the last run."""
-        return max(1, min(_LONE_TURN_NS // max(1, self._last_latency_ns), _LARGEST_TURN))
+        return max(1, min(_LONE_TURN_NS // self._record.last_latency_ns, _LARGEST_TURN))
 
     def _soak(self, one: _Participant, soak_s: float) -> None:
         """Run without a pause for so long; keep turns at even distances and count the runs of the others."""
@@ -271,11 +259,11 @@ class Measuring:
             count = min(self._lone_size(), SOAK_TURN_RUNS)
             with naming(one.name):
                 self._timer.turn(one.model.runner(), count)
-            if spacing.due(now) and len(self._runs) + count <= MAX_RUNS:
-                self._keep(one.artifact, [RunKind.TIMED] * count)
+            if spacing.due(now) and len(self._record.runs) + count <= MAX_RUNS:
+                self._record.keep(one.artifact, [RunKind.TIMED] * count)
             else:
-                self._pass_over(count)
-            self._flush(Phase.TIMING, (now - begin) / (soak_s * 1e9))
+                self._record.pass_over(count)
+            self._record.flush(Phase.TIMING, (now - begin) / (soak_s * 1e9))
 
     def _take_turn(self, participant: _Participant, count: int, *, settling: bool, rule: StoppingRule) -> None:
         begin = perf_counter_ns()
@@ -287,41 +275,8 @@ class Measuring:
         else:
             kinds = [RunKind.SETTLING if settling and place == 0 else RunKind.TIMED for place in range(count)]
             rule.count(participant.artifact, count - settling, elapsed_s)
-        self._keep(participant.artifact, kinds)
-        self._flush(Phase.TIMING, rule.fraction)
-
-    def _keep(self, artifact: int, kinds: Sequence[RunKind]) -> None:
-        """Turn the timer's arrays into runs."""
-        timer = self._timer
-        for place, disturbed in enumerate(timer.disturbed(len(kinds))):
-            start = timer.starts[place]
-            latency = timer.ends[place] - start
-            self._runs.add(artifact, kinds[place], self._turn, start, latency, disturbed)
-        self._last_latency_ns = timer.ends[len(kinds) - 1] - timer.starts[len(kinds) - 1]
-        self._turn += 1
-
-    def _pass_over(self, count: int) -> None:
-        """Count a turn that is not kept; the mark of its last run carries over to the next."""
-        self._timer.disturbed(count)
-        self._last_latency_ns = self._timer.ends[count - 1] - self._timer.starts[count - 1]
-        self._turn += 1
-        self._unrecorded += count
-
-    def _flush(self, phase: Phase, fraction: float) -> None:
-        """Send what was not sent yet, a few times a second."""
-        if perf_counter_ns() - self._last_send_ns >= _SEND_EVERY_NS:
-            self.send_rest()
-            self._progress(phase, fraction)
-
-    def send_rest(self) -> None:
-        """Send every run that was not sent yet."""
-        if self._sent < len(self._runs):
-            self._send_runs(self._runs[self._sent :])
-            self._sent = len(self._runs)
-        self._last_send_ns = perf_counter_ns()
-
-    def _progress(self, phase: Phase, fraction: float) -> None:
-        self._send_progress(Progress(phase=phase, fraction=fraction, runs=len(self._runs) + self._unrecorded))
+        self._record.keep(participant.artifact, kinds)
+        self._record.flush(Phase.TIMING, rule.fraction)
 
     def _artifact(self, one: _Participant, phases: MemoryPhases | None, nodes: Any) -> WorkerArtifact:
         provider, share = one.model.provider()
@@ -336,13 +291,5 @@ class Measuring:
             nodes=nodes,
             nodes_unavailable=self._unprofiled.get(one.artifact),
             memory=phases,
-            unrecorded_runs=self._unrecorded,
+            unrecorded_runs=self._record.unrecorded,
         )
-
-
-def _phases(baseline: int | None, marks: Sequence[int | None]) -> MemoryPhases | None:
-    """Return the phases' marks; None where the kernel cannot reset its mark."""
-    load, first_run, steady = marks
-    if baseline is None or load is None or first_run is None or steady is None:
-        return None
-    return MemoryPhases(runtime_bytes=baseline, load_bytes=load, first_run_bytes=first_run, steady_bytes=steady)

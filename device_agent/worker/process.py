@@ -96,48 +96,6 @@ def set_nice(nice: int | None) -> None:
         ) from error
 
 
-class PeakMemory:
-    """The high-water mark of resident memory by phases, as the kernel keeps it (VmHWM).
-
-    Create it after the runtime's import: `baseline` is what is resident then, None where the kernel does not tell. `ru_maxrss` is
-    no substitute: a process inherits it through exec.
-    """
-
-    def __init__(self, folder: Path = Path("/proc/self")) -> None:
-        self._folder = folder
-        self._resettable = True
-        self.reset()
-        self.baseline = _status_bytes(folder, "VmRSS")
-
-    def reset(self) -> None:
-        """Set the mark to what is resident now: a phase begins."""
-        try:
-            descriptor = os.open(self._folder / "clear_refs", os.O_WRONLY)  # never made where the kernel has none
-            try:
-                os.write(descriptor, b"5")
-            finally:
-                os.close(descriptor)
-        except OSError:
-            self._resettable = False
-
-    def lap(self) -> int | None:
-        """Return the phase's mark above the baseline and begin another; None where this kernel cannot reset the mark."""
-        peak = _status_bytes(self._folder, "VmHWM")
-        self.reset()
-        if not self._resettable or peak is None or self.baseline is None:
-            return None
-        return max(0, peak - self.baseline)
-
-
-def _status_bytes(folder: Path, field: str) -> int | None:
-    """Return a field of the process's `status`, which counts in KiB."""
-    for line in (folder / "status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.split()[0]) * 1024
-    return None
-
-
 def steal_ticks() -> int | None:
     """Return the steal time of all processors in clock ticks, from /proc/stat; None where there is none."""
     try:

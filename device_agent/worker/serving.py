@@ -14,6 +14,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from time import perf_counter_ns
 
 from device_agent.contract.load import MAX_REQUESTS
@@ -27,6 +28,15 @@ _POLL_S = 0.25
 _SWITCH_S = 0.0001
 #: Threads need a moment to start before the first request may arrive.
 _LEAD_NS = 20_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLoop:
+    """How a trial of an open loop went. `unserved` had arrived and were not taken when it was given up, or ended by `stop`."""
+
+    start_ns: int
+    unserved: int
+    given_up: bool
 
 
 class Streams:
@@ -48,6 +58,7 @@ class Streams:
         self.log = ServedLog()
         self._recording = threading.Lock()
         self._stop = False
+        self._stopped_ns: int | None = None
         self._failure: BaseException | None = None
 
     def closed_loop(self, trial: int, *, duration_s: float, min_requests: int) -> None:
@@ -70,20 +81,24 @@ class Streams:
 
         self._run(serve)
 
-    def open_loop(self, trial: int, arrivals: array[int], *, give_up_ns: float) -> tuple[int, int]:
+    def stop(self) -> None:
+        """End the trial: no stream takes another request. May be called by whoever watches."""
+        self._stopped_ns = perf_counter_ns()
+        self._stop = True
+
+    def open_loop(self, trial: int, arrivals: array[int], *, give_up_ns: float) -> OpenLoop:
         """Serve requests that arrive at the given times (ns from the trial's start), first come, first served.
 
-        Returns (the trial's start, unserved). The trial is given up when the next in the queue has waited for `give_up_ns`;
-        `unserved` counts those that had arrived by then and were not taken.
+        The trial is given up when the next in the queue has waited for `give_up_ns`.
         """
         begin = perf_counter_ns() + _LEAD_NS
         due = array("q", (begin + at for at in arrivals))
         turn = threading.Lock()
         taken = 0
-        unserved = 0
+        given_up = False
 
         def serve(stream: int, run: Callable[[], object]) -> None:
-            nonlocal taken, unserved
+            nonlocal taken, given_up
             clock = perf_counter_ns
             while True:
                 # Who has the turn waits for the next arrival, asleep; the other idle streams wait for the turn.
@@ -96,22 +111,23 @@ class Streams:
                         if self._stop:
                             return
                     if start - arrival > give_up_ns:
-                        unserved = bisect_right(due, start) - taken
-                        self._stop = True
+                        given_up = True
+                        self.stop()
                         return
                     taken += 1
                 run()
                 self._record(trial, stream, arrival, start)
 
         self._run(serve)
-        return begin, unserved
+        unserved = 0 if self._stopped_ns is None else max(0, bisect_right(due, self._stopped_ns) - taken)
+        return OpenLoop(start_ns=begin, unserved=unserved, given_up=given_up)
 
     def _record(self, trial: int, stream: int, arrival_ns: int, start_ns: int) -> None:
         with self._recording:
             self.log.add(trial, stream, arrival_ns, start_ns, perf_counter_ns())
 
     def _run(self, serve: Callable[[int, Callable[[], object]], None]) -> None:
-        self._stop = False
+        self._stop, self._stopped_ns = False, None
         working = threading.Semaphore(0)
 
         def stream(number: int, run: Callable[[], object]) -> None:

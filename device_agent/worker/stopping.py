@@ -5,16 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from device_agent.contract.measurement import Run, RunKind
+from device_agent.contract.disturbance import steadiest
+from device_agent.contract.measurement import Run
+from device_agent.contract.pairs import block_log_ratios
 from device_agent.contract.settings import MAX_RUNS, Stopping
-from device_agent.contract.statistics import (
-    BLOCK_TIMES,
-    WANTED_BLOCKS,
-    MedianInterval,
-    block_log_ratios,
-    median_interval,
-    steadiest,
-)
+from device_agent.contract.statistics import BLOCK_TIMES, WANTED_BLOCKS, MedianInterval, median_interval
 
 #: The next look comes when there are this many times as many runs.
 _GROWTH = 1.3
@@ -28,8 +23,8 @@ def precision_reached(runs: Sequence[Run], artifacts: int, precision: float) -> 
     artifacts share a drift that widens each median's interval and cancels in the ratios.
     """
     if artifacts == 1:
-        timed = [run for run in runs if run.kind is RunKind.TIMED]
-        return bool(timed) and median_known(median_interval(steadiest(timed)), precision)
+        latencies = steadiest(runs)
+        return bool(latencies) and median_known(median_interval(latencies), precision)
     for candidate in range(1, artifacts):
         ratios = block_log_ratios(runs, 0, candidate)
         if not ratios or not ratio_known(median_interval(ratios, assume_independent=True), precision):

@@ -10,12 +10,10 @@ from rich.text import Text
 from device_agent.contract.load import LoadEvent
 from device_agent.contract.measurement import Phase
 from device_agent.contract.measurement import Progress as JobProgress
-from device_agent.load_words import answer
+from device_agent.load_words import answer, percentiles
 from host.cli import render
 from host.cli.bench_progress import BenchProgress
 from host.cli.bench_view import heading, remarks
-
-_FIGURES = ("asked /s", "served /s", "p50", "p90", "p99", "max", "requests")
 
 
 class LoadProgress(BenchProgress):
@@ -50,28 +48,26 @@ def print_load(document: dict[str, Any]) -> None:
 
 def _trials(document: dict[str, Any]) -> Any:
     bound = document["bound"]
-    named = (50, 90, 99)
-    figures = list(_FIGURES)
-    odd = bound is not None and bound["percent"] not in named
-    if odd:
-        figures.insert(5, f"p{bound['percent']:g}")
-    judged = () if bound is None else (f"over {render.latency_text(bound['latency_ns'])}", "within")
+    judged = () if bound is None else ("over", "within")
+    unserved = ("unserved",) if any(trial["unserved"] for trial in document["trials"]) else ()
+    shown = {**percentiles(document), "max": "max"}
+    figures = ("asked/s", "served/s", *shown, "requests", *unserved)
     table = render.table(*figures, *judged, right=(*figures, *judged[:1]))
     for trial in document["trials"]:
-        latency = trial["latency_ns"]
-        keys = ["p50", "p90", "p99", *(["at_percent"] if odd else []), "max"]
-        times = [render.latency_text(latency[key], like_ns=latency["p50"]) if latency else render.DASH for key in keys]
-        requests = f"{trial['requests']}" + (f" + {trial['unserved']} unserved" if trial["unserved"] else "")
-        asked = "closed" if trial["rate_per_s"] is None else render.number_text(trial["rate_per_s"])
-        row = [asked, render.number_text(trial["served_per_s"]), *times, requests]
+        latency, rate = trial["latency_ns"], trial["rate_per_s"]
+        row = ["closed" if rate is None else render.number_text(rate), render.number_text(trial["served_per_s"])]
+        row += [render.latency_text(latency[key]) if latency else render.DASH for key in shown.values()]
+        row.append(str(trial["requests"]))
+        if unserved:
+            row.append(str(trial["unserved"]))
         if bound is not None:
             row.append(render.percent_text(trial["over_bound"], 2))
-            row.append(_WITHIN[trial["within_bound"]] if trial["rate_per_s"] is not None else render.DASH)
+            row.append(render.DASH if rate is None else _WITHIN[trial["within_bound"]])
         render.add_row(table, *row)
     return table
 
 
-_WITHIN = {True: "yes", False: "no", None: "undecided"}
+_WITHIN = {True: "yes", False: "no", None: "open"}
 
 
 def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from device_agent.contract.errors import RuntimeUnavailable
 from device_agent.contract.measurement import MeasureEvent, Measurement
+from device_agent.contract.pairs import PairedRatio, paired_ratio
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
-from device_agent.contract.statistics import PairedRatio, paired_ratio
 from host.compress.nodes import assign_nodes
 
 if TYPE_CHECKING:

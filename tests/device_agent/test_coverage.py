@@ -21,7 +21,8 @@ from benchmarks.coverage import (
     cover_stopped_paired,
 )
 from benchmarks.series import TRUE_NS, block_ratios, flipping, heavy, lognormal, noise, paired_runs, paired_series
-from device_agent.contract.statistics import block_log_ratios, interval_rank
+from device_agent.contract.pairs import block_log_ratios
+from device_agent.contract.statistics import interval_rank
 
 DRAWS = 10_000
 

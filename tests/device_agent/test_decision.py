@@ -12,7 +12,7 @@ from benchmarks.series import paired_runs, paired_series
 from device_agent.contract.decision import Decision, DecisionCode, code_of, decide, decide_all
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.measurement import Run
-from device_agent.contract.statistics import PairedRatio
+from device_agent.contract.pairs import PairedRatio
 
 FASTER, SLOWER, EQUAL, UNDECIDED = (
     DecisionCode.FASTER,

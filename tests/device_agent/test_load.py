@@ -10,13 +10,16 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.queues import queue_latencies
+from device_agent.contract.artifact import ArtifactFormat
 from device_agent.contract.bound import LOOKS, may_still_keep, within_bound
-from device_agent.contract.device import Channel, Quantity
-from device_agent.contract.load import MAX_REQUESTS, LoadRequest, ServedRequest, longest_s
+from device_agent.contract.device import Channel, Quantity, RuntimeInfo
+from device_agent.contract.load import MAX_REQUESTS, LoadRequest, LoadResult, ServedRequest, longest_s
 from device_agent.contract.load_document import dispatch_lateness_ns
 from device_agent.contract.measurement import Reading, VerdictCode
 from device_agent.contract.served import ServedLog
@@ -24,7 +27,10 @@ from device_agent.contract.settings import Settings
 from device_agent.contract.statistics import percentile
 from device_agent.contract.verdicts import judge_load
 from device_agent.load_job import share_threads
+from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
 from device_agent.worker.arrivals import poisson_arrivals
+from device_agent.worker.load import Loading
+from device_agent.worker.measure import LoadedFile
 from device_agent.worker.rate_search import FLOOR, TOLERANCE, RateSearch
 from device_agent.worker.serving import Streams
 
@@ -157,13 +163,13 @@ class TestStreams:
 
         arrivals = poisson_arrivals(2000.0, duration_s=0.3, min_requests=1, seed=3, part=(0, 0))
         streams = streams_of(*(runner(stream) for stream in range(3)))
-        begin_ns, unserved = streams.open_loop(4, arrivals, give_up_ns=1e12)
+        done = streams.open_loop(4, arrivals, give_up_ns=1e12)
         served = list(streams.log)
-        assert unserved == 0
+        assert (done.unserved, done.given_up) == (0, False)
         assert len(served) == sum(calls) == len(arrivals)
         assert {one.trial for one in served} == {4}
         by_arrival = sorted(served, key=lambda one: (one.arrival_ns, one.start_ns))
-        assert [one.arrival_ns - begin_ns for one in by_arrival] == list(arrivals)
+        assert [one.arrival_ns - done.start_ns for one in by_arrival] == list(arrivals)
         starts = [one.start_ns for one in by_arrival]
         assert starts == sorted(starts), "first come, first served"
         check_streams(served, 3)
@@ -182,9 +188,20 @@ class TestStreams:
 
     def test_a_queue_that_only_grows_is_given_up(self) -> None:
         streams = streams_of(lambda: time.sleep(0.03))
-        _, unserved = streams.open_loop(0, array("q", [0] * 50), give_up_ns=10e6)
-        assert unserved > 0
-        assert unserved + len(streams.log) == 50
+        done = streams.open_loop(0, array("q", [0] * 50), give_up_ns=10e6)
+        assert done.given_up
+        assert done.unserved > 0
+        assert done.unserved + len(streams.log) == 50
+
+    def test_whoever_watches_may_stop_it(self) -> None:
+        """Half of the requests are due in an hour: nobody waits for them, and they are not unserved."""
+        streams = Streams([lambda: time.sleep(0.01)] * 2, lambda: streams.stop(), nullcontext())
+        done = streams.open_loop(0, array("q", [0] * 200 + [3600 * 10**9] * 200), give_up_ns=1e18)
+        assert not done.given_up
+        assert done.unserved + len(streams.log) == 200
+        again = streams.open_loop(1, array("q", [0] * 3), give_up_ns=1e18)
+        assert again.unserved == 0
+        assert len([one for one in streams.log if one.trial == 1]) == 3
 
     def test_a_closed_loop_keeps_every_stream_at_work(self) -> None:
         streams = streams_of(lambda: time.sleep(0.001), lambda: time.sleep(0.001))
@@ -226,6 +243,92 @@ class TestStreams:
         with pytest.raises(BrokenPipeError):
             streams.closed_loop(0, duration_s=600, min_requests=1)
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream-")]
+
+
+class Fitful(LoadedModel):
+    """Takes a fifth of a millisecond, and a hundred times as long in every third run."""
+
+    inputs = ()
+    outputs = ()
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.closed = False
+
+    def bind(self, arrays: Any) -> None:
+        pass
+
+    def run(self) -> None:
+        self.runs += 1
+        time.sleep(0.02 if self.runs % 3 == 0 else 0.0002)
+
+    def results(self) -> dict[str, Any]:
+        return {}
+
+    def provider(self) -> tuple[str, float | None]:
+        return "none", None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FitfulRuntime(Runtime):
+    name = "fitful"
+    formats = (ArtifactFormat.ONNX,)
+
+    def __init__(self) -> None:
+        self.loaded: list[Fitful] = []
+
+    def info(self) -> RuntimeInfo:
+        return RuntimeInfo(name=self.name, version="1.0", formats=self.formats, providers=())
+
+    def load(self, path: Path, options: LoadOptions) -> LoadedModel:
+        assert options.threads == 1
+        self.loaded.append(Fitful())
+        return self.loaded[-1]
+
+
+class TestJob:
+    """The worker's side, in this process, with a model whose runs are as slow as the test needs."""
+
+    def done(self, **fields: Any) -> tuple[LoadResult, list[ServedRequest], FitfulRuntime]:
+        runtime = FitfulRuntime()
+        sent = ServedLog()
+        request = LoadRequest(artifact=ANY, settings=Settings(threads=1), warmup_s=0.0, duration_s=0.1, **fields)
+        job = Loading(
+            request,
+            LoadedFile(path=Path("net.onnx"), sha256=ANY, name="net.onnx"),
+            runtime,
+            "1.0",
+            data=None,
+            send_progress=lambda _: None,
+            send_served=lambda log, first, last: sent.extend(log[first:last]),
+        )
+        result, _ = job.run()
+        return result, list(sent), runtime
+
+    def test_a_search_ends_where_no_lower_rate_would_help(self) -> None:
+        """A third of the runs is late without any waiting, so the trial at a quarter of the throughput is the last one."""
+        result, sent, runtime = self.done(bound_ns=10e6, min_requests=600)
+        closed, *trials = result.trials
+        assert closed.rate_per_s is None
+        assert [trial.within_bound for trial in trials] == [False, False]
+        assert result.highest_rate_per_s is None
+        assert all(trial.requests < 600 for trial in trials), "far too many were late to go on for the number"
+        assert len(sent) == sum(trial.requests for trial in result.trials)
+        assert len({(one.trial, one.stream, one.start_ns) for one in sent}) == len(sent)
+        assert all(model.closed for model in runtime.loaded)
+
+    def test_every_stream_has_a_model_of_its_own(self) -> None:
+        result, sent, runtime = self.done(streams=3, min_requests=30)
+        assert len(runtime.loaded) == 3
+        assert all(model.runs for model in runtime.loaded)
+        assert result.streams == 3
+        assert {one.stream for one in sent} == {0, 1, 2}
+
+    def test_a_bound_that_half_of_the_runs_alone_break_is_not_searched(self) -> None:
+        result, _, _ = self.done(bound_ns=1.0, min_requests=10)
+        assert [trial.rate_per_s for trial in result.trials] == [None]
 
 
 def served(stream: int, arrival_ns: int, start_ns: int, end_ns: int, trial: int = 0) -> ServedRequest:

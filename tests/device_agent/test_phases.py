@@ -44,7 +44,7 @@ from device_agent.sensors import Sensor
 from device_agent.sensors.others import OthersCpu
 from device_agent.worker import soak
 from device_agent.worker.launch import ArtifactFile
-from device_agent.worker.process import PeakMemory
+from device_agent.worker.memory import PeakMemory
 
 RUNTIMES = Path(__file__).parents[1] / "fixtures" / "runtimes"
 NAMES = ["Steady", "Phased", "Lazy", "Mortal", "Hungry", "Hangs", "Telling"]

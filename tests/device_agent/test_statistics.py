@@ -10,23 +10,18 @@ from dataclasses import replace
 
 import pytest
 
+from device_agent.contract.disturbance import TIME_SLICE_NS, enough_undisturbed, marks_are_void, steadiest
 from device_agent.contract.measurement import Measurement, MeasureResult, Run, RunKind
+from device_agent.contract.pairs import block_log_ratios, paired_ratio, paired_ratio_of
 from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.statistics import (
-    TIME_SLICE_NS,
     autocorrelation_time,
-    block_log_ratios,
-    enough_undisturbed,
     interpolated_rank,
     interval_rank,
-    marks_are_void,
     median,
     median_interval,
     normal_quantile,
-    paired_ratio,
-    paired_ratio_of,
     percentile,
-    steadiest,
     steal_fraction,
     widened,
 )

@@ -214,7 +214,10 @@ def test_a_drift_is_unstable_even_where_the_precision_is_not_asked_for() -> None
 
 
 def test_too_few_runs_are_unstable_not_stable() -> None:
-    assert VerdictCode.UNSTABLE in check(runs(count=5))
+    few = check(runs(count=5))[VerdictCode.UNSTABLE]
+    assert (few.value, few.unit) == (5.0, "independent runs that these are worth")
+    paired = replace(REQUEST, artifacts=("a" * 64, "b" * 64))
+    assert "intervals of their own" in (check(runs(count=5), request=paired)[VerdictCode.UNSTABLE].hint or "")
     assert VerdictCode.UNSTABLE in check([replace(run, kind=RunKind.WARM_UP) for run in runs(count=5)])
 
 

@@ -475,6 +475,8 @@ def test_the_worker_keeps_runs_as_they_were() -> None:
     assert log.has(RunKind.PROFILED)
     assert not log.has(RunKind.WARM_UP)
     assert list(log.of(RunKind.TIMED)) == runs[:5]
+    assert list(log.timed(0)) == runs[:5]
+    assert list(log.timed(65_535)) == []
     assert log[-1] == runs[-1]
 
 
