@@ -1,5 +1,6 @@
 """Which precision is taken: the rules on made-up measurements, and one trial on a real agent. Nothing here asserts on a time."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from device_agent.contract.errors import InvalidRequest, ModelRejected
 from host.compress.final import measure_final
+from host.compress.journal import Journal
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
@@ -27,7 +29,7 @@ from host.compress.variants import FILE_NAMES, VARIANTS_FOLDER, Variant
 from host.datasets.dataset import Dataset3, Split
 from host.fleet.devices import Device
 from host.results.store import ResultStore
-from tests.host.compress.test_pipeline import SCHEMA, SHAPE, measuring_on, options
+from tests.host.compress.test_pipeline import SCHEMA, SHAPE, Killed, measuring_on, options
 from tests.host.compress.test_pipeline import device as device
 from tests.host.compress.test_pipeline import store as store
 from tests.host.compress.test_pipeline import subject as subject
@@ -226,8 +228,8 @@ def test_a_device_that_refuses_one_file_measures_the_others(
     assert entries[1]["reason"] == "the device cannot run it: no such kernel"
 
 
-def test_the_test_images_calibrate_nothing_and_decide_nothing(
-    subject: Subject, device: Device, store: ResultStore, tmp_path: Path
+def test_a_trial_that_is_killed_again_and_again_repeats_nothing_and_never_sees_the_test_images(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned = Dataset3(
         name="bars",
@@ -237,17 +239,36 @@ def test_the_test_images_calibrate_nothing_and_decide_nothing(
         test=Split(images=np.full((3, *SHAPE), np.nan, dtype=np.float32), labels=np.arange(3, dtype=np.int64)),
         normalisation=None,
     )
-    session = opened(Subject(model=subject.model, data=poisoned), device, store, tmp_path, precision="int8")
-    exported = session.export(session.original, "model")
-    choice = choose_precision(session, session.original, exported, measure_final(session, exported))
-    scales = [
+    subject = Subject(model=subject.model, data=poisoned)
+    monkeypatch.setattr("host.compress.variants.CALIBRATIONS", ("minmax", "percentile"))
+    first = opened(subject, device, store, tmp_path, precision="int8")
+    exported = first.export(first.original, "model")
+    comparison = first.once("final", lambda: measure_final(first, exported))
+
+    append, choice, starts = Journal._append, None, 0
+
+    def append_and_die(journal: Journal, entry: dict[str, Any]) -> None:
+        append(journal, entry)
+        raise Killed
+
+    monkeypatch.setattr(Journal, "_append", append_and_die)
+    while choice is None:
+        starts += 1
+        session = opened(subject, device, store, tmp_path, precision="int8")
+        with contextlib.suppress(Killed):
+            choice = choose_precision(session, session.original, exported, comparison)
+    keys = [json.loads(line)["key"] for line in (tmp_path / "journal.jsonl").read_text().splitlines()[1:]]
+    assert len(keys) == len(set(keys)) == starts
+
+    assert choice.precision.startswith("int8")
+    assert any(each["validation_accuracy"] for each in choice.document["tried"])
+    numbers = [
         onnx.numpy_helper.to_array(each)
         for each in onnx.load(str(choice.file.path)).graph.initializer
         if each.data_type == onnx.TensorProto.FLOAT
     ]
-    assert scales
-    assert all(np.isfinite(each).all() for each in scales)
-    assert any(each["validation_accuracy"] for each in choice.document["tried"])
+    assert numbers
+    assert all(np.isfinite(each).all() for each in numbers)
 
 
 def test_a_compression_to_int8_ends_in_a_record_and_repeats_nothing(
