@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Half-width of the ratio's interval at which a pair counts as known.
 PRECISION = 0.01
+#: Runs that give a ratio blocks enough for an interval: eight blocks of two turns of five, the first of a turn left out.
+INTERVAL_RUNS = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +106,14 @@ class Measuring:
         nodes, other = _node_shares(measurement, baseline, candidate) if profile else (None, None)
         return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other)
 
-    def in_turns(self, models: Sequence[ExportedModel], names: Sequence[str]) -> Measurement:
-        """Measure several models in balanced turns in one worker; the first is the baseline of what is decided on them."""
+    def in_turns(self, models: Sequence[ExportedModel], names: Sequence[str], *, slowest_run_s: float) -> Measurement:
+        """Measure several models in balanced turns in one worker; the first is the baseline of what is decided on them.
+
+        A run of the slowest takes about `slowest_run_s`: there is time for INTERVAL_RUNS of those, up to `longest_final_s`.
+        """
         durations = self.durations
-        stopping = Stopping(
-            warmup_time_s=0.2, min_time_s=durations.pair_s, max_time_s=durations.longest_turns_s, precision=PRECISION
-        )
+        longest_s = max(durations.longest_turns_s, min(INTERVAL_RUNS * slowest_run_s, durations.longest_final_s))
+        stopping = Stopping(warmup_time_s=0.2, min_time_s=durations.pair_s, max_time_s=longest_s, precision=PRECISION)
         hashes = tuple(self.push(model.path, name) for model, name in zip(models, names, strict=True))
         return self._measure(hashes, stopping, names=names)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from device_agent.contract.decision import Decision, decide_all
+from device_agent.contract.decision import Decision, decide
 from device_agent.contract.errors import (
     ModelRejected,
     RuntimeUnavailable,
@@ -28,7 +28,7 @@ from host.compress.nodes import ExportedModel, describe
 from host.compress.precision_rule import Correct
 from host.compress.quantization import QuantizationFailed, calibration_images, float16_reason
 from host.compress.session import Session
-from host.compress.variants import FILE_NAMES, VARIANTS_FOLDER, Variant, VariantFiles, variants_for
+from host.compress.variants import FILE_NAMES, INT8_DYNAMIC, VARIANTS_FOLDER, Variant, VariantFiles, variants_for
 from host.datasets.dataset import Split
 from host.files import write_whole
 
@@ -126,12 +126,11 @@ class PrecisionTrial:
                 continue
             entry["size_bytes"] = file.size_bytes
             ready.append((entry, file))
-        try:
-            decisions = self._decide([file for _, file in ready])
-        except _REFUSALS:
-            ready = [(entry, file) for entry, file in ready if self._runs(entry, file)]
-            decisions = self._decide([file for _, file in ready])
-        for (entry, _), decision in zip(ready, decisions, strict=True):
+        # The slowest of a job ends it, and dynamic int8 can take ten times as long: it would leave the others without runs.
+        static = [pair for pair in ready if pair[0]["precision"] != INT8_DYNAMIC]
+        dynamic = [pair for pair in ready if pair[0]["precision"] == INT8_DYNAMIC]
+        decided = self._decided(static, slowest=2) + self._decided(dynamic, slowest=10)
+        for entry, decision in decided:
             ratio = decision.ratio
             entry["ratio_to_float"], entry["decision"] = ratio.ratio, decision.code.value
             entry["ratio_interval"] = None if ratio.low is None else [ratio.low, ratio.high]
@@ -139,12 +138,32 @@ class PrecisionTrial:
             self.session.observer.note(f"{entry['precision']}{types}: {ratio.ratio:.3f}x of the float32 time")
         return entries
 
-    def _decide(self, files: Sequence[ExportedModel]) -> tuple[Decision, ...]:
-        if not files:
-            return ()
-        names = ("float32", *(file.path.stem for file in files))
-        measurement = self.session.measuring.in_turns((self.exported, *files), names)
-        return decide_all(measurement.runs, len(names))
+    def _decided(
+        self, ready: Sequence[tuple[dict[str, Any], ExportedModel]], *, slowest: float
+    ) -> list[tuple[dict[str, Any], Decision]]:
+        """Decide in one job on the files that the device runs; `slowest` is a guess at the largest ratio to float32."""
+        try:
+            return self._decide(ready, slowest)
+        except _REFUSALS:
+            return self._decide([(entry, file) for entry, file in ready if self._runs(entry, file)], slowest)
+
+    def _decide(
+        self, ready: Sequence[tuple[dict[str, Any], ExportedModel]], slowest: float
+    ) -> list[tuple[dict[str, Any], Decision]]:
+        if not ready:
+            return []
+        models = (self.exported, *(file for _, file in ready))
+        names = ("float32", *(file.path.stem for _, file in ready))
+        slowest_run_s = slowest * self._latency_ns / 1e9
+        runs = self.session.measuring.in_turns(models, names, slowest_run_s=slowest_run_s).runs
+        count = len(self.variants)  # all decisions of the trial share one error rate
+        decided = []
+        for place, (entry, _) in enumerate(ready, 1):
+            try:
+                decided.append((entry, decide(runs, 0, place, comparisons=count)))
+            except ValueError:  # not one block of turns in the time
+                entry["reason"] = "too slow to be measured in turns with float32 here"
+        return decided
 
     def _runs(self, entry: dict[str, Any], file: ExportedModel) -> bool:
         try:

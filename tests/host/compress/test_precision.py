@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import jsonschema
@@ -208,11 +209,11 @@ def test_a_device_that_refuses_one_file_measures_the_others(
     def is_refused(model: ExportedModel) -> bool:
         return "u8u8" in model.path.name
 
-    def refusing(self: Measuring, models: Sequence[ExportedModel], names: Sequence[str]) -> Any:
+    def refusing(self: Measuring, models: Sequence[ExportedModel], names: Sequence[str], **more: Any) -> Any:
         jobs.append(len(models))
         if any(is_refused(model) for model in models):
             raise ModelRejected("no such kernel")
-        return in_turns(self, models, names)
+        return in_turns(self, models, names, **more)
 
     def refusing_outputs(self: Measuring, model: ExportedModel, images: np.ndarray) -> Any:
         if is_refused(model):
@@ -223,9 +224,22 @@ def test_a_device_that_refuses_one_file_measures_the_others(
     monkeypatch.setattr(Measuring, "outputs", refusing_outputs)
     trial.variants = (U8S8, U8U8, DYNAMIC)
     entries = trial.entries()
-    assert jobs == [4, 3]
+    assert trial.entries() == entries  # from the journal
+    assert jobs == [3, 2, 2]  # two static ones, then the one that runs; the dynamic one is apart
     assert [each["ratio_to_float"] is None for each in entries] == [False, True, False]
     assert entries[1]["reason"] == "the device cannot run it: no such kernel"
+
+
+def test_what_is_too_slow_for_a_block_of_turns_is_left_out(
+    subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(subject, device, store, tmp_path)
+    exported = session.export(session.original, "model")
+    trial = PrecisionTrial(session, session.original, exported, {"latency_ns": {"p50": 1e6}, "latency_ratio": 0.5})
+    monkeypatch.setattr(Measuring, "in_turns", lambda *_, **__: SimpleNamespace(runs=()))
+    choice = choose(trial, session.options)
+    assert choice.precision == "float32"
+    assert "too slow to be measured" in str(reasons(choice)[0])
 
 
 def test_a_trial_that_is_killed_again_and_again_repeats_nothing_and_never_sees_the_test_images(
