@@ -40,6 +40,13 @@ if TYPE_CHECKING:
     "--max-memory", type=size_bytes, metavar="SIZE", help="Largest peak memory above the runtime's own, such as 40MB."
 )
 @click.option("--max-accuracy-drop", type=fraction, metavar="SHARE", help="Largest loss of test accuracy, such as 1%.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "int8"]),
+    default="auto",
+    show_default=True,
+    help="auto: int8 or float16 where the device runs it faster and the accuracy holds; int8: in any case.",
+)
 @click.option("--checkpoint", type=click.Path(exists=True, dir_okay=False), help="Trained weights of MODEL.")
 @click.option("--method", type=click.Choice(["latency", "uniform"]), default="latency", show_default=True)
 @click.option(
@@ -78,6 +85,7 @@ def command(
     max_size: int | None,
     max_memory: int | None,
     max_accuracy_drop: float | None,
+    precision: str,
     checkpoint: str | None,
     method: str,
     criterion: str,
@@ -125,6 +133,7 @@ def command(
         max_size_bytes=max_size,
         max_memory_bytes=max_memory,
         max_accuracy_drop=max_accuracy_drop,
+        precision=precision,
         seed=seed,
     )
     subject = load_subject(options)

@@ -96,6 +96,7 @@ def show(record: Mapping[str, Any]) -> None:
         table.add_row(label, text(old), text(new), ratio)
     out.print(table)
     _show_target(record, target["latency_ratio"], after["latency_ratio"])
+    _show_precision(record["precision"])
     out.print(f"device time {render.seconds_text(record['device_seconds'])}")
     for name, path in record["artifacts"].items():
         out.print(f"{name:<10} {path}", soft_wrap=True, markup=False)
@@ -117,6 +118,36 @@ def _show_target(record: Mapping[str, Any], target: float, ratio: float) -> None
             if verdict["code"] != "stable":
                 value = f" ({render.number_text(verdict['value'])} {verdict['unit'] or ''})".replace(" )", ")")
                 out.print(f"{side} is {verdict['code']}{value}: {verdict['hint'] or ''}", markup=False)
+
+
+def _show_precision(precision: Mapping[str, Any]) -> None:
+    """Say what a lower precision gained, or would have cost: a line for what was taken, else for the fastest int8."""
+    ran = [each for each in precision["tried"] if each["ratio_to_float"] is not None]
+    taken = [each for each in ran if each["taken"]]
+    shown = taken or sorted(
+        (each for each in ran if each["validation_accuracy"] is not None),
+        key=lambda each: float(each["ratio_to_float"]),
+    )
+    for each in shown[:1]:
+        _show_tried(each, precision)
+
+
+def _show_tried(tried: Mapping[str, Any], precision: Mapping[str, Any]) -> None:
+    out = render.console()
+    change = precision["float_validation_accuracy"] - tried["validation_accuracy"]
+    name = tried["precision"] + (f" ({tried['types']}, {tried['calibration']})" if tried["types"] else "")
+    time = render.ratio_text(tried["ratio_to_float"])
+    if tried["ratio_interval"] is not None:
+        time += f" {render.interval_text(*tried['ratio_interval'])}"
+    cost, points = "cost" if change >= 0 else "gain", f"{abs(change) * 100:.2f} points on validation images"
+    if not tried["taken"]:
+        line = f"{name} would take {time} of the float32 time here and {cost} {points}: not taken, {tried['reason']}"
+        out.print(line, markup=False, soft_wrap=True)
+        return
+    out.print(f"{name} taken: {time} of the float32 time here, {cost}s {points}", markup=False, soft_wrap=True)
+    if tried["reason"] is not None:
+        why = escape(f"{tried['reason']}; {precision['reason']}")
+        out.print(f"[yellow]warning[/yellow]: {why}", soft_wrap=True)
 
 
 def _show_plan(record: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Half-width of the ratio's interval at which a pair counts as known.
 PRECISION = 0.01
+#: Runs that give a ratio blocks enough for an interval: eight blocks of two turns of five, the first of a turn left out.
+INTERVAL_RUNS = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class Durations:
     alone_s: float = 2.0
     pair_s: float = 1.0
     longest_pair_s: float = 7.0
+    longest_turns_s: float = 4.0
     final_s: float = 3.0
     longest_final_s: float = 20.0
     layer_s: float = 0.3
@@ -102,6 +105,17 @@ class Measuring:
         ratio = paired_ratio(measurement)
         nodes, other = _node_shares(measurement, baseline, candidate) if profile else (None, None)
         return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other)
+
+    def in_turns(self, models: Sequence[ExportedModel], names: Sequence[str], *, slowest_run_s: float) -> Measurement:
+        """Measure several models in balanced turns in one worker; the first is the baseline of what is decided on them.
+
+        A run of the slowest takes about `slowest_run_s`: there is time for INTERVAL_RUNS of those, up to `longest_final_s`.
+        """
+        durations = self.durations
+        longest_s = max(durations.longest_turns_s, min(INTERVAL_RUNS * slowest_run_s, durations.longest_final_s))
+        stopping = Stopping(warmup_time_s=0.2, min_time_s=durations.pair_s, max_time_s=longest_s, precision=PRECISION)
+        hashes = tuple(self.push(model.path, name) for model, name in zip(models, names, strict=True))
+        return self._measure(hashes, stopping, names=names)
 
     def layers(self, paths: Sequence[Path], names: Sequence[str], *, longer: float = 1.0) -> list[PairedRatio]:
         """Measure several files in balanced turns; return the ratio of each to the first (the first's own is left out)."""

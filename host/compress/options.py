@@ -9,6 +9,7 @@ from typing import Any
 from device_agent.contract.errors import InvalidRequest
 
 METHODS = ("latency", "uniform")
+PRECISIONS = ("auto", "float32", "int8")
 
 #: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
 ONE_SHOT_RATIO = 1 / 1.5
@@ -44,7 +45,8 @@ class CompressOptions:
     """Every field changes the result; together they identify a run (see `identity`).
 
     `epochs` is the fine-tuning budget over all rounds; `rounds` None lets the target decide; `probes` is the number of variants
-    that the latency model is learned from; accuracies are fractions, sizes bytes.
+    that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device decide,
+    float32 tries no other, int8 takes it whatever the device says.
     """
 
     model: str
@@ -63,11 +65,14 @@ class CompressOptions:
     max_size_bytes: int | None = None
     max_memory_bytes: int | None = None
     max_accuracy_drop: float | None = None
+    precision: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InvalidRequest(f"method {self.method!r} is not one of {', '.join(METHODS)}")
+        if self.precision not in PRECISIONS:
+            raise InvalidRequest(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
         for name in ("epochs", "batch_size", "probes"):
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{name}={getattr(self, name)} must be at least 1")

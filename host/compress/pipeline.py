@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from device_agent.contract.document import statistics_ns
 from device_agent.contract.errors import InvalidRequest, StableError
-from device_agent.contract.measurement import Measurement
-from device_agent.contract.statistics import percentile
 from host.compress.attempt import Attempt, nearest, with_reason
+from host.compress.device_accuracy import tested_on_device
 from host.compress.evaluation import evaluate
+from host.compress.final import measure_final, target_ratio
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions
+from host.compress.precision import Choice, choose_precision
 from host.compress.record import header, measured, plan_of, structure, tested, unmet
 from host.compress.rounds import Candidate, Chooser, Round, best_of, fine_tune
 from host.compress.session import Session, State
 from host.compress.subject import Subject
 from host.compress.surgery import save_compressed
+from host.compress.variants import VARIANTS_FOLDER
 from host.compress.verify import OutputCheck, check_outputs
 from host.files import write_whole
-from host.search.budgets import WINDOW, within
+from host.search.budgets import WINDOW
 from host.search.latency import LatencyModel
 from host.search.planner import Infeasible, check_feasible, round_budgets
 
@@ -159,29 +161,12 @@ def _attempt(session: Session, candidate: Candidate, key: str) -> Attempt:
     session.observer.stage("measuring the result on the device, in turns with the baseline")
     final = session.export(candidate.state.module, "model")
 
-    def target_in(measurement: Measurement) -> float:
-        return session.options.target.of(percentile(measurement.latencies_ns(0), 50))
-
     def measure() -> dict[str, Any]:
         check = _verify(session, candidate.state.module, final)
-        found = session.measuring.compare(session.baseline, final, session.options.model, final=True)
-        if not within(found.ratio.ratio, target_in(found.measurement), WINDOW):
-            # A neighbour on the device can move a ratio by 2 %, and a correction costs epochs: the finding has to repeat.
-            found = session.measuring.compare(session.baseline, final, session.options.model, final=True, longer=2.0)
-        alone = measured(session.measuring.alone(final, session.options.model))
-        return {
-            "latency_ratio": found.ratio.ratio,
-            "latency_ratio_interval": None if found.ratio.low is None else [found.ratio.low, found.ratio.high],
-            "baseline_latency_ns": statistics_ns(found.measurement.latencies_ns(0)),
-            "latency_ns": statistics_ns(found.measurement.latencies_ns(1)),
-            "peak_memory_bytes": alone["peak_memory_bytes"],
-            "verdict": alone["verdict"],
-            "check": dataclasses.asdict(check),
-        }
+        return {**measure_final(session, final), "check": dataclasses.asdict(check)}
 
     comparison = session.once(f"{key} {final.sha256[:8]}", measure)
-    target = session.options.target.of(comparison["baseline_latency_ns"]["p50"])
-    return Attempt(candidate=candidate, comparison=comparison, target=target)
+    return Attempt(candidate=candidate, comparison=comparison, target=target_ratio(session, comparison))
 
 
 def _verify(session: Session, module: nn.Module, exported: ExportedModel) -> OutputCheck:
@@ -219,59 +204,79 @@ def _finish(
     model: LatencyModel,
     attempt: Attempt,
 ) -> dict[str, Any]:
-    """Touch the test images for the first and only time, write model, checkpoint and record, and return the record."""
-    candidate, comparison, target = attempt.candidate, attempt.comparison, attempt.target
-    final = session.export(candidate.state.module, "model")  # a later attempt may lie there
+    """Choose the precision, touch the test images for the first and only time, write all files, and return the record."""
+    candidate, module = attempt.candidate, attempt.candidate.state.module
+    final = session.export(module, "model")  # a later attempt may lie there
+    choice = choose_precision(session, module, final, attempt.comparison)
+    comparison, target = choice.comparison, target_ratio(session, choice.comparison)
     session.observer.stage("evaluating on the test images")
-    shape, test = session.subject.model.input_shape, session.subject.data.test
+    test = session.subject.data.test
+    original = session.original
     sides = {
-        name: {
-            **tested(evaluate(module, test.images, test.labels)),
-            **structure(module, shape, exported.path),
-            **{key: value for key, value in found.items() if key in ("latency_ns", "peak_memory_bytes", "verdict")},
-        }
-        for name, module, exported, found in (
-            (
-                "baseline",
-                session.original,
-                session.baseline,
-                {**baseline, "latency_ns": comparison["baseline_latency_ns"]},
+        "baseline": {
+            **tested(evaluate(original, test.images, test.labels)),
+            **_figures(session, original, session.baseline, baseline),
+            "latency_ns": comparison["baseline_latency_ns"],
+        },
+        "result": {
+            **(
+                tested(evaluate(module, test.images, test.labels))
+                if choice.artifact is None
+                else tested_on_device(session, choice.file, comparison["latency_ns"]["p50"])
             ),
-            ("result", candidate.state.module, final, comparison),
-        )
+            **_figures(session, module, choice.file, comparison),
+            "latency_ratio": comparison["latency_ratio"],
+            "latency_ratio_interval": comparison["latency_ratio_interval"],
+        },
     }
-    ratio = comparison["latency_ratio"]
-    sides["result"]["latency_ratio"] = ratio
-    sides["result"]["latency_ratio_interval"] = comparison["latency_ratio_interval"]
-    problems = unmet(session, sides, ratio, target, candidate.found.reason)
+    problems = unmet(session, sides, comparison["latency_ratio"], target, candidate.found.reason)
+    if choice.problem is not None:
+        problems.append(choice.problem)
     checkpoint = session.out / "model.pt"
     record = {
         **header(session),
         **sides,
         **_planned(session, target, candidate),
         "met": not problems,
-        "reason": "; ".join(problems) or (candidate.found.reason if ratio < WINDOW[0] * target else None),
-        "output_check": comparison["check"],
+        "reason": "; ".join(problems) or _spare(choice, target, candidate.found.reason),
+        "output_check": attempt.comparison["check"],
         "latency_model_error": None if (error := model.held_out_error()) is None else dataclasses.asdict(error),
+        "precision": choice.document,
         "artifacts": {
             "onnx": str(final.path),
+            **({} if choice.artifact is None else {choice.artifact: str(choice.file.path)}),
             "checkpoint": str(checkpoint),
             "record": str(session.out / "record.json"),
         },
     }
-    options = session.options
+    metadata = {"data": session.subject.data.name, "latency_ratio": attempt.comparison["latency_ratio"]}
+    if choice.artifact is None:  # else the test images were the other file's alone
+        metadata["test_accuracy"] = sides["result"]["accuracy"]
     save_compressed(
-        candidate.state.module,
+        module,
         checkpoint,
         kept=candidate.state.kept,
-        architecture=options.model,
+        architecture=session.options.model,
         arguments=session.subject.model.arguments,
-        metadata={
-            "data": session.subject.data.name,
-            "test_accuracy": sides["result"]["accuracy"],
-            "latency_ratio": ratio,
-        },
+        metadata=metadata,
     )
     write_whole(session.out / "record.json", (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
     (session.out / "variant.onnx").unlink(missing_ok=True)
+    shutil.rmtree(session.out / VARIANTS_FOLDER, ignore_errors=True)
     return record
+
+
+def _figures(session: Session, module: nn.Module, file: ExportedModel, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the record says of a side but for its accuracy: structure of `module`, size of `file`, what was measured."""
+    measured_ones = {key: found[key] for key in ("latency_ns", "peak_memory_bytes", "verdict")}
+    return {**structure(module, session.subject.model.input_shape, file.path), **measured_ones}
+
+
+def _spare(choice: Choice, target: float, reason: str | None) -> str | None:
+    """Return why a result that meets its target is faster than the window, None if it is not."""
+    share = choice.comparison["latency_ratio"] / target
+    if share >= WINDOW[0]:
+        return None
+    if choice.artifact is not None:
+        return f"{choice.precision} takes {share:.0%} of the target's latency; what is to spare was not turned back into accuracy"
+    return reason

@@ -112,9 +112,60 @@ def record(**changes: Any) -> dict[str, Any]:
         "met": True,
         "reason": None,
         "device_seconds": 75.0,
+        "precision": {"chosen": "float32", "reason": None, "float_validation_accuracy": None, "tried": []},
         "artifacts": {"onnx": "/out/model.onnx"},
         **changes,
     }
+
+
+def tried(**changes: Any) -> dict[str, Any]:
+    return {
+        "precision": "int8-static",
+        "types": "U8U8",
+        "calibration": "minmax",
+        "taken": False,
+        "ratio_to_float": 1.18,
+        "ratio_interval": [1.17, 1.19],
+        "validation_accuracy": 0.891,
+        "reason": "slower than float32 here",
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "expected"),
+    [
+        (
+            {},
+            None,
+            "int8-static (U8U8, minmax) would take 1.180x (1.170 - 1.190) of the float32 time here and cost 0.40 points on "
+            "validation images: not taken, slower than float32 here\n",
+        ),
+        (
+            {
+                "taken": True,
+                "ratio_to_float": 0.8,
+                "ratio_interval": None,
+                "validation_accuracy": 0.897,
+                "reason": None,
+            },
+            None,
+            "int8-static (U8U8, minmax) taken: 0.800x of the float32 time here, gains 0.20 points on validation images\n",
+        ),
+        (
+            {"taken": True},
+            "asked for by --precision int8",
+            "warning: slower than float32 here; asked for by --precision int8\n",
+        ),
+    ],
+)
+def test_the_table_ends_with_what_a_lower_precision_would_cost(
+    changes: dict[str, Any], asked: str | None, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [tried(ratio_to_float=None, validation_accuracy=None), tried(**changes)]
+    precision = {"chosen": "float32", "reason": asked, "float_validation_accuracy": 0.895, "tried": entries}
+    show(record(precision=precision))
+    assert expected in capsys.readouterr().out
 
 
 def test_the_table_has_before_after_and_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:

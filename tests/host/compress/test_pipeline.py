@@ -88,7 +88,9 @@ def store(tmp_path: Path) -> Iterator[ResultStore]:
 
 
 def measuring_on(device: Device, store: ResultStore) -> Measuring:
-    short = Durations(alone_s=0.1, pair_s=0.1, longest_pair_s=0.1, final_s=0.2, longest_final_s=0.2, layer_s=0.02)
+    short = Durations(
+        alone_s=0.1, pair_s=0.1, longest_pair_s=0.1, longest_turns_s=0.1, final_s=0.2, longest_final_s=0.2, layer_s=0.02
+    )
     return Measuring(device, Settings(threads=1), store, durations=short)
 
 
@@ -100,6 +102,7 @@ def options(**changes: Any) -> CompressOptions:
         "epochs": 2,
         "probes": 3,
         "threads": 1,
+        "precision": "float32",  # tests/host/compress/test_precision.py tries the others
         **changes,
     }
     return CompressOptions(**values)

@@ -1,0 +1,204 @@
+"""One float result's lower precisions on the device: time in turns with it, accuracy, and the final measurement of one.
+
+Accuracy is what the *device* answers: without a dot-product instruction the same int8 file can saturate on one processor and be
+exact on the next. Everything that takes device time is in the journal.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from device_agent.contract.decision import Decision, decide
+from device_agent.contract.errors import (
+    ModelRejected,
+    RuntimeUnavailable,
+    WorkerCrashed,
+    WorkerOutOfMemory,
+    WorkerTimedOut,
+)
+from host.compress.device_accuracy import answers, answers_on_host
+from host.compress.evaluation import evaluate
+from host.compress.final import measure_final
+from host.compress.nodes import ExportedModel, describe
+from host.compress.precision_rule import Correct
+from host.compress.quantization import QuantizationFailed, calibration_images, float16_reason
+from host.compress.session import Session
+from host.compress.variants import FILE_NAMES, INT8_DYNAMIC, VARIANTS_FOLDER, Variant, VariantFiles, variants_for
+from host.datasets.dataset import Split
+from host.files import write_whole
+
+#: Device time for the accuracy of one candidate; images are left out beyond it, but never below this count.
+EVALUATION_S, FEWEST_IMAGES = 30.0, 256
+#: Validation images on which calibrations are told apart.
+SELECTION_IMAGES = 512
+
+#: The device cannot run a file; the others go on without it.
+_REFUSALS = (ModelRejected, RuntimeUnavailable, WorkerCrashed, WorkerOutOfMemory, WorkerTimedOut)
+
+
+class PrecisionTrial:
+    """`module` is trained, `exported` its float32 file, `comparison` what `measure_final` said of that."""
+
+    def __init__(
+        self, session: Session, module: nn.Module, exported: ExportedModel, comparison: Mapping[str, Any]
+    ) -> None:
+        import onnxruntime
+
+        self.session, self.exported, self.comparison = session, exported, comparison
+        info, provider = session.measuring.device.info, session.measuring.settings.provider
+        forced = session.options.precision == "int8"
+        #: Why float16 is not tried, None where it is or where nobody asks for it.
+        self.no_float16 = None if forced else float16_reason(info.architecture, provider)
+        self.variants = variants_for(info, provider, float16=not forced and self.no_float16 is None)
+        data, seed = session.subject.data, session.options.seed
+        self._files = VariantFiles(
+            exported, session.out / VARIANTS_FOLDER, lambda: calibration_images(data.train, seed=seed)
+        )
+        # Another version of the tools writes other files.
+        self._key = f"precision {exported.sha256[:8]} {onnxruntime.__version__}"
+        self._latency_ns: float = comparison["latency_ns"]["p50"]
+        count = max(FEWEST_IMAGES, int(EVALUATION_S * 1e9 / self._latency_ns))
+        self._images: Split = data.validation.take(
+            np.random.default_rng(seed).permutation(len(data.validation))[:count]
+        )
+        self._module = module
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return an entry of the record for each of `variants`, with what was measured in turns with the float result."""
+        entries: list[dict[str, Any]] = self.session.once(f"{self._key} turns", self._measure)
+        return copy.deepcopy(entries)  # the caller goes on filling them in, and the journal's own stay as measured
+
+    def known(self) -> Correct:
+        """Return how many of the images are classified right in float32."""
+        images = self._images
+        right = evaluate(self._module, images.images, images.labels).correct
+        baseline = right
+        if self.session.options.max_accuracy_drop is not None:
+            baseline = evaluate(self.session.original, images.images, images.labels).correct
+        return Correct(count=len(images), float32=right, baseline=baseline)
+
+    def most_accurate(self, variant: Variant) -> Variant:
+        """Return the variant of the same speed that classifies most of a few images right, the first of equals."""
+        few = self._images.take(slice(SELECTION_IMAGES))
+        scores: list[tuple[int, Variant]] = []
+        for each in variant.same_speed():
+            try:
+                scores.append((self._accuracy(each, few)["correct"], each))
+            except QuantizationFailed as error:
+                self.session.observer.note(str(error))
+        return max(scores, key=lambda score: score[0])[1] if scores else variant
+
+    def accuracy(self, variant: Variant) -> dict[str, Any]:
+        """Return `correct` images as the device answers, `host_agreement` and `size_bytes`."""
+        return self._accuracy(variant, self._images)
+
+    def final(self, variant: Variant) -> tuple[ExportedModel, dict[str, Any]]:
+        """Put the variant's file beside the float one, and measure it in turns with the baseline."""
+        path = self.session.out / FILE_NAMES[variant.precision][1]
+
+        def put() -> ExportedModel:
+            write_whole(path, self._files.file(variant).path.read_bytes())
+            return describe(path)
+
+        def measure() -> dict[str, Any]:
+            file = put()
+            return {"sha256": file.sha256, **measure_final(self.session, file, window=(0.0, 1.0))}
+
+        self.session.observer.stage(f"measuring the {variant.precision} result, in turns with the baseline")
+        final = self.session.once(f"{self._key} final {variant.slug}", measure)
+        file = describe(path) if path.exists() else put()
+        return (file if file.sha256 == final["sha256"] else put()), final
+
+    def _measure(self) -> list[dict[str, Any]]:
+        """Make every variant's file and measure those that the device runs in turns with the float result."""
+        entries, ready = [entry_of(variant) for variant in self.variants], []
+        for index, (variant, entry) in enumerate(zip(self.variants, entries, strict=True)):
+            self.session.observer.step(index, len(entries))
+            try:
+                file = self._files.file(variant)
+            except QuantizationFailed as error:
+                entry["reason"] = str(error)
+                continue
+            entry["size_bytes"] = file.size_bytes
+            ready.append((entry, file))
+        # The slowest of a job ends it, and dynamic int8 can take ten times as long: it would leave the others without runs.
+        static = [pair for pair in ready if pair[0]["precision"] != INT8_DYNAMIC]
+        dynamic = [pair for pair in ready if pair[0]["precision"] == INT8_DYNAMIC]
+        decided = self._decided(static, slowest=2) + self._decided(dynamic, slowest=10)
+        for entry, decision in decided:
+            ratio = decision.ratio
+            entry["ratio_to_float"], entry["decision"] = ratio.ratio, decision.code.value
+            entry["ratio_interval"] = None if ratio.low is None else [ratio.low, ratio.high]
+            types = "" if entry["types"] is None else f" ({entry['types']})"
+            self.session.observer.note(f"{entry['precision']}{types}: {ratio.ratio:.3f}x of the float32 time")
+        return entries
+
+    def _decided(
+        self, ready: Sequence[tuple[dict[str, Any], ExportedModel]], *, slowest: float
+    ) -> list[tuple[dict[str, Any], Decision]]:
+        """Decide in one job on the files that the device runs; `slowest` is a guess at the largest ratio to float32."""
+        try:
+            return self._decide(ready, slowest)
+        except _REFUSALS:
+            return self._decide([(entry, file) for entry, file in ready if self._runs(entry, file)], slowest)
+
+    def _decide(
+        self, ready: Sequence[tuple[dict[str, Any], ExportedModel]], slowest: float
+    ) -> list[tuple[dict[str, Any], Decision]]:
+        if not ready:
+            return []
+        models = (self.exported, *(file for _, file in ready))
+        names = ("float32", *(file.path.stem for _, file in ready))
+        slowest_run_s = slowest * self._latency_ns / 1e9
+        runs = self.session.measuring.in_turns(models, names, slowest_run_s=slowest_run_s).runs
+        count = len(self.variants)  # all decisions of the trial share one error rate
+        decided = []
+        for place, (entry, _) in enumerate(ready, 1):
+            try:
+                decided.append((entry, decide(runs, 0, place, comparisons=count)))
+            except ValueError:  # not one block of turns in the time
+                entry["reason"] = "too slow to be measured in turns with float32 here"
+        return decided
+
+    def _runs(self, entry: dict[str, Any], file: ExportedModel) -> bool:
+        try:
+            self.session.measuring.outputs(file, self._images.images[:1])
+        except _REFUSALS as error:
+            entry["reason"] = f"the device cannot run it: {error}"
+            return False
+        return True
+
+    def _accuracy(self, variant: Variant, images: Split) -> dict[str, Any]:
+        def measure() -> dict[str, Any]:
+            file = self._files.file(variant)
+            found = answers(self.session, file, images.images, self._latency_ns)
+            return {
+                "correct": int((found == images.labels).sum()),
+                "host_agreement": float((found == answers_on_host(file, images.images)).mean()),
+                "size_bytes": file.size_bytes,
+            }
+
+        value: dict[str, Any] = self.session.once(f"{self._key} accuracy {variant.slug} {len(images)}", measure)
+        agreement = value["host_agreement"]
+        self.session.observer.note(
+            f"{variant.slug}: {value['correct'] / len(images):.1%} of {len(images)} validation images right on the device"
+            + ("" if agreement == 1 else f"; this host answers otherwise for {1 - agreement:.1%}")
+        )
+        return value
+
+
+def named(variant: Variant) -> dict[str, str | None]:
+    """Return the fields of an entry that say which variant it is."""
+    types = None if variant.scheme is None else variant.scheme.text
+    return {"precision": variant.precision, "types": types, "calibration": variant.calibration}
+
+
+def entry_of(variant: Variant) -> dict[str, Any]:
+    """Return a variant's entry in the record before anything is known of it."""
+    unknown = ("ratio_to_float", "ratio_interval", "decision", "validation_accuracy", "host_agreement", "size_bytes")
+    return {**named(variant), "taken": False, **dict.fromkeys(unknown), "reason": None}
