@@ -72,7 +72,8 @@ _OWN = (
         group=_LOAD,
         read=_positive_s,
         metavar="TIME",
-        help="find the highest rate at which 99 % of requests are answered within this time; with --rate, judge that rate",
+        help="find the highest rate at which 99 % of requests are answered within this time, such as 20ms; with --rate, judge"
+        " that rate",
     ),
     Option(
         flag="--max-latency",

@@ -139,7 +139,7 @@ def _value(channel: Channel, value: float | None) -> str:
     if channel.quantity is Quantity.FLAGS:
         return f"{int(value):#x}"
     if channel.quantity is Quantity.FREQUENCY:
-        return f"{value / 1e6:.0f} MHz"
+        return f"{value / 1e6:.0f} MHz" if value >= 1e6 else f"{value:.6g} Hz"
     if channel.quantity is Quantity.MEMORY:
         return f"{value / 2**20:.0f} MiB"
     return f"{value:.6g} {UNITS.get(channel.quantity, '')}".rstrip()

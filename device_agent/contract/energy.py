@@ -16,6 +16,7 @@ from device_agent.contract.alignment import Alignment, align
 from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.integrate import Integral, NoFigure, Series, counter_integral, power_integral
 from device_agent.contract.measurement import Measurement, Reading
+from device_agent.contract.neighbours import is_contended
 from device_agent.contract.work import Work
 
 #: The meter of `sensors.external_meter`, whose clock isn't the device's.
@@ -23,6 +24,7 @@ EXTERNAL = "external"
 #: Idle windows need fewer values: the timed one decides how long a measurement must be.
 FEWEST_IDLE_UPDATES = 3
 _NORMAL_95 = 1.96
+_CONTENDED = "other work ran meanwhile, and its energy and the waiting for it are in these figures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,10 @@ def energy_of(measurement: Measurement, channels: Iterable[Channel]) -> Energy:
     readings = _by_channel(measurement.readings, {channel.name for meter in meters for channel in meter})
     for meter in meters:
         try:
-            found.append(_estimate(meter, work, readings))
+            estimate = _estimate(meter, work, readings)
+            if is_contended(measurement.result.artifacts[0].verdicts):
+                estimate = replace(estimate, note="; ".join(filter(None, (estimate.note, _CONTENDED))))
+            found.append(estimate)
         except NoFigure as error:
             reasons.append(f"{_name(meter)}: {error}")
     return Energy(estimates=tuple(found), unavailable=None if found else "; ".join(reasons))

@@ -10,6 +10,7 @@ from device_agent.contract.bound import CONFIDENCE
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.document import SCHEMA, device_document
 from device_agent.contract.load import LoadMeasurement, LoadTrial, ServedRequest
+from device_agent.contract.neighbours import others_note
 from device_agent.contract.plain_json import to_json
 from device_agent.contract.statistics import percentile
 
@@ -133,4 +134,9 @@ def notes(measurement: LoadMeasurement, device: DeviceInfo) -> list[str]:
         found.append("the device's threads were divided among the streams; --threads sets those of each stream")
     if any(trial.unserved for trial in result.trials):
         found.append("trials with unserved requests were given up, because the queue only grew")
+    if result.trials:
+        span = (result.trials[0].start_ns, result.trials[-1].end_ns)
+        other = others_note(measurement.readings, *span, cores=device.cores)
+        if other is not None:
+            found.append(other)
     return found

@@ -9,6 +9,7 @@ from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.energy import power_meters
 from device_agent.contract.measurement import Measurement, Reading, RunKind, Window, WindowKind
 from device_agent.contract.statistics import median, percentile
+from device_agent.contract.verdicts import QUOTA
 
 #: So many rows fit on a screen, and a window still holds enough runs for a p90.
 WINDOWS = 15
@@ -79,7 +80,8 @@ def soak_windows(
 
 def throttle_words(flags: int | None, counts: Mapping[str, float]) -> tuple[str, ...] | None:
     """Return what the bits and the counters of a window say, such as `throttled` or `soctherm.oc1 +2`; None: nobody was asked."""
-    if flags is None and not counts:
+    # A CPU quota's counter is there on every machine, and says nothing of heat or supply unless it rises.
+    if flags is None and not any(name != QUOTA or rise for name, rise in counts.items()):
         return None
     words = [word for bit, word in FLAG_WORDS if (flags or 0) & bit]
     return (*words, *(f"{name} +{rise:.0f}" for name, rise in counts.items() if rise))

@@ -19,6 +19,8 @@ CLOCK_TICKS = 100
 #: Reading the clock twice costs a Python process some 0.1 us; below this the loop itself is over 1 % of the run.
 SHORTEST_RUN_NS = 10_000
 DISTURBED_SHARE = 0.1
+#: Share of the timed part that preempted runs took beyond a typical run: of a fast model few meet a neighbour, and wait long.
+LOST_SHARE = 0.1
 STEAL_SHARE = 0.02
 #: Share of the time in which a task waited for a processor. A quiet machine shows some 0.03, a busy loop on every core 0.4 to 1.
 PRESSURE_SHARE = 0.2
@@ -147,6 +149,13 @@ def _contended(
             "other work took the processor during these runs; stop it, or pin the worker to idle processors with --cpus",
         ),
         (
+            _lost_share(timed) if by_marks else 0.0,
+            "share of the runs' time lost to preemption",
+            LOST_SHARE,
+            "other work took the processor: the undisturbed median stands, but mean, tail and energy hold the waiting; stop it, "
+            "or pin the worker to idle processors with --cpus",
+        ),
+        (
             0.0 if by_marks or pressure is None else pressure,
             "share of time that tasks waited for a processor",
             PRESSURE_SHARE,
@@ -170,6 +179,16 @@ def _contended(
         if value > threshold:
             yield Verdict(code=VerdictCode.CONTENDED, value=value, unit=unit, threshold=threshold, hint=hint)
             return
+
+
+def _lost_share(timed: Sequence[Run]) -> float:
+    """Return the share of the runs' time that the marked ones took beyond the median of the others."""
+    clean = [run.latency_ns for run in timed if not run.disturbed]
+    if not clean:
+        return 0.0
+    typical = median(clean)
+    total = sum(run.latency_ns for run in timed)
+    return sum(max(0.0, run.latency_ns - typical) for run in timed if run.disturbed) / total if total else 0.0
 
 
 def _pressure(readings: Sequence[Reading], begin_ns: int, end_ns: int) -> float | None:
@@ -221,8 +240,9 @@ def _unstable(timed: Sequence[Run], request: MeasureRequest) -> Iterable[Verdict
     two = modes(latencies, MODE_SHARE)
     if two is not None and two.depth > VALLEY_DEPTH and two.apart > MODES_APART:
         hint = (
-            f"two modes, {two.slow_share:.0%} of the runs in the slower one: a clock that flips or a worker that moves between"
-            " unlike processors; set the governor to performance, or pin the worker with --cpu-group or --cpus"
+            f"two modes, {two.slow_share:.0%} of the runs in the slower one: a clock that flips, a worker that moves between"
+            " unlike processors, or a neighbour that comes and goes; set the governor to performance, pin the worker with"
+            " --cpu-group or --cpus, stop other work"
         )
         yield Verdict(
             code=VerdictCode.UNSTABLE,
