@@ -20,7 +20,7 @@ CLOCK_TICKS = 100
 SHORTEST_RUN_NS = 10_000
 DISTURBED_SHARE = 0.1
 #: Share of the timed part that preempted runs took beyond a typical run: of a fast model few meet a neighbour, and wait long.
-LOST_SHARE = 0.1
+LOST_SHARE = 0.2
 STEAL_SHARE = 0.02
 #: Share of the time in which a task waited for a processor. A quiet machine shows some 0.03, a busy loop on every core 0.4 to 1.
 PRESSURE_SHARE = 0.2

@@ -109,6 +109,17 @@ def test_preempted_runs_are_contended() -> None:
     assert list(check(rare)) == [VerdictCode.STABLE]
 
 
+def test_few_preempted_runs_that_wait_long_are_contended() -> None:
+    """One run in fifty of a 65 us model meets a neighbour and waits 4 ms: the median stands, most of the time is lost."""
+    made = [
+        replace(run, disturbed=number % 50 == 0, latency_ns=4_065_000 if number % 50 == 0 else run.latency_ns)
+        for number, run in enumerate(runs(600, lambda _, rng: 65e3 + rng.gauss(0, 500)))
+    ]
+    [found] = judge(REQUEST, 0, made, (), result())
+    assert (found.code, found.unit) == (VerdictCode.CONTENDED, "share of the runs' time lost to preemption")
+    assert found.value == pytest.approx(12 * 4e6 / (588 * 65e3 + 12 * 4.065e6), rel=0.02)
+
+
 def test_stolen_time_is_contended() -> None:
     found = check(runs(), facts=result(steal=0.05))
     assert found[VerdictCode.CONTENDED].value == 0.05
