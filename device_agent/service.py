@@ -7,7 +7,7 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -126,6 +126,20 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         writing: Future[None] | None = None
         chunks: list[bytes] = []
         size = 0
+        waiting = False  # for a write; else what came during it is written when it is done
+        loop = asyncio.get_running_loop()
+
+        def hand_over() -> None:
+            nonlocal writing, chunks, size
+            writing = self._disk.submit(upload.write, chunks)
+            chunks, size = [], 0
+            writing.add_done_callback(_in_loop(loop, go_on))
+
+        def go_on() -> None:
+            # The link may be silent by now, and what waits here is lost with the agent.
+            if chunks and not waiting and writing is not None and writing.done() and writing.exception() is None:
+                hand_over()
+
         try:
             async for message in messages:
                 chunk = codec.upload_chunk_from_pb(message)
@@ -135,16 +149,19 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
                 # What a slow link brings in a minute must not wait here for more: a kill would lose it.
                 if full or writing is None or writing.done():
                     if writing is not None:
+                        waiting = True
                         await _written(writing)
-                    writing = self._disk.submit(upload.write, chunks)
-                    chunks, size = [], 0
+                        waiting = False
+                    hand_over()
+            waiting = True
             if writing is not None:
                 await _written(writing)
             rest, chunks = chunks, []
             await _written(self._disk.submit(upload.write, rest))
             artifact = await asyncio.wrap_future(self._disk.submit(upload.finish))
         finally:
-            self._disk.submit(upload.keep, chunks)  # where the link was cut, the next upload begins after these
+            rest, chunks = chunks, []
+            self._disk.submit(upload.keep, rest)  # where the link was cut, the next upload begins after these
             self._disk.submit(upload.close)
             self._trim_soon()
         return codec.upload_response_to_pb(artifact)
@@ -218,6 +235,16 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             # The thread may open the file all the same; nobody is left to write it.
             opening.add_done_callback(_close_opened)
             raise
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Callable[[Any], None]:
+    """Return a callback for futures of other threads that makes `call` in the event loop, if that still runs."""
+
+    def done(_: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(call)
+
+    return done
 
 
 async def _written(writing: Future[None]) -> None:
