@@ -96,8 +96,7 @@ async def _describe_and_measure(
     device = await describe(store, profile, sensors)
     runtime = choose_runtime(device, format_, options.runtime, device=LOCAL)
     files = [ArtifactFile(path=path, artifact=artifact_at(path, _name(path, models))) for path in models]
-    inputs = options.inputs_file
-    data = None if inputs is None else ArtifactFile(path=inputs, artifact=artifact_at(inputs, inputs.name))
+    data = data_file(options.inputs_file)
     request = options.request(
         [file.artifact.sha256 for file in files],
         runtime=runtime,
@@ -117,6 +116,11 @@ def artifact_at(path: Path, name: str) -> Artifact:
             digest.update(block)
             size += len(block)
     return Artifact(sha256=digest.hexdigest(), format=kind, size_bytes=size, name=name)
+
+
+def data_file(path: Path | None) -> ArtifactFile | None:
+    """Return the file of DATA inputs, None without one. Errors are those of `artifact_at`."""
+    return None if path is None else ArtifactFile(path=path, artifact=artifact_at(path, path.name))
 
 
 def check_file(path: Path) -> None:

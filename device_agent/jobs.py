@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from device_agent.contract.deadlines import COLD_START_S, IDLE_S, longest_measurement_s
 from device_agent.contract.device import Channel, Quantity
@@ -31,6 +32,8 @@ from device_agent.sampler import Sampler
 from device_agent.sensors import WORKER_RSS, Sensor, others, worker_rss
 from device_agent.worker.launch import ArtifactFile, WorkerLimits, run_cold_start, run_measure
 from device_agent.worker.result import WorkerResult
+
+_Event = TypeVar("_Event")
 
 #: For loading, and for each batch, of an inference; batches may be large and boards slow.
 INFER_DEADLINE_S = 600.0
@@ -122,7 +125,7 @@ async def measure(
             cold_starts[index].append(await run_cold_start(request, files[index], limits=left, data=data))
         limits = _left(limits, began_ns)
         worker = run_measure(request, files, limits=limits, on_pid=lambda pid: watch_worker(sampler, pid), data=data)
-        async with aclosing(worker) as events:
+        async with aclosing(with_readings(worker, sampler)) as events:
             async for event in events:
                 if isinstance(event, WorkerResult):
                     result = event
@@ -132,22 +135,31 @@ async def measure(
                     # Verdicts are about timed runs; a long warm-up makes many others.
                     if event.runs.has(RunKind.TIMED):
                         runs.extend(event.runs)
+                elif isinstance(event, ReadingBatch):
+                    readings.extend(event.readings)
                 yield event
-                fresh = sampler.drain()
-                if fresh:
-                    readings.extend(fresh)
-                    yield ReadingBatch(readings=fresh)
-        await asyncio.to_thread(sampler.stop)
-        fresh = sampler.drain()
-    if fresh:
-        readings.extend(fresh)
-        yield ReadingBatch(readings=fresh)
     if result is None:
         names = ", ".join(file.artifact.name for file in files)
         raise WorkerCrashed(f"the worker for {names} ended without a result; see the agent's log")
     # The statistics of a hundred thousand runs take a while, and the event loop has other calls to answer.
     judged = await asyncio.to_thread(_judged, request, result, runs, readings, channels, profile, cold_starts)
     yield replace(judged, device_time_ns=time.monotonic_ns() - began_ns)
+
+
+async def with_readings(
+    worker: AsyncGenerator[_Event, None], sampler: Sampler
+) -> AsyncGenerator[_Event | ReadingBatch, None]:
+    """Yield a worker's events and, after each, what the sensors said meanwhile; the sampler is stopped after the last."""
+    async with aclosing(worker) as events:
+        async for event in events:
+            yield event
+            fresh = sampler.drain()
+            if fresh:
+                yield ReadingBatch(readings=fresh)
+    await asyncio.to_thread(sampler.stop)
+    fresh = sampler.drain()
+    if fresh:
+        yield ReadingBatch(readings=fresh)
 
 
 def _left(limits: WorkerLimits, began_ns: int, most_s: float | None = None) -> WorkerLimits:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.agent import complete_settings
-from device_agent.bench import LOCAL, artifact_at, check_file, clear_progress, show_progress
+from device_agent.bench import LOCAL, artifact_at, check_file, clear_progress, data_file, show_progress
 from device_agent.bench_options import in_option_words
 from device_agent.bench_request import one_format
 from device_agent.board import describe_board
@@ -59,8 +59,7 @@ async def _describe_and_load(
     device = await describe(store, profile, sensors)
     runtime = choose_runtime(device, format_, options.model.runtime, device=LOCAL)
     file = ArtifactFile(path=path, artifact=artifact_at(path, path.name))
-    inputs = options.inputs_file
-    data = None if inputs is None else ArtifactFile(path=inputs, artifact=artifact_at(inputs, inputs.name))
+    data = data_file(options.inputs_file)
     request = options.request(
         file.artifact.sha256, runtime=runtime, inputs_sha256=None if data is None else data.artifact.sha256
     )

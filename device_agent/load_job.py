@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,7 +11,7 @@ from device_agent.contract.load import LoadEvent, LoadRequest, LoadResult, longe
 from device_agent.contract.measurement import Reading, ReadingBatch
 from device_agent.contract.settings import Settings
 from device_agent.contract.verdicts import judge_load
-from device_agent.jobs import channels_of, default_memory_limit, watch_worker
+from device_agent.jobs import channels_of, default_memory_limit, watch_worker, with_readings
 from device_agent.profiles import Profile
 from device_agent.sampler import Sampler
 from device_agent.sensors import Sensor
@@ -37,21 +36,14 @@ async def load(
     found: WorkerLoad | None = None
     with Sampler(sensors) as sampler:
         worker = run_load(request, file, limits=limits, on_pid=lambda pid: watch_worker(sampler, pid), data=data)
-        async with aclosing(worker) as events:
+        async with aclosing(with_readings(worker, sampler)) as events:
             async for event in events:
                 if isinstance(event, WorkerLoad):
                     found = event
                     continue
+                if isinstance(event, ReadingBatch):
+                    readings.extend(event.readings)
                 yield event
-                fresh = sampler.drain()
-                if fresh:
-                    readings.extend(fresh)
-                    yield ReadingBatch(readings=fresh)
-        await asyncio.to_thread(sampler.stop)
-        fresh = sampler.drain()
-    if fresh:
-        readings.extend(fresh)
-        yield ReadingBatch(readings=fresh)
     if found is None:
         raise WorkerCrashed(f"the worker for {file.artifact.name} ended without a result; see the agent's log")
     yield _judged(request, found, readings, sensors, profile)

@@ -10,7 +10,7 @@ from device_agent.contract.device import DeviceInfo
 from device_agent.contract.disturbance import TIME_SLICE_NS, enough_undisturbed, marks_are_void
 from device_agent.contract.energy import energy_document
 from device_agent.contract.measurement import ColdStart, Measurement, RunKind
-from device_agent.contract.neighbours import others_note, timed_span
+from device_agent.contract.neighbours import others_note
 from device_agent.contract.plain_json import to_json
 from device_agent.contract.soak import soak_windows
 from device_agent.contract.statistics import median, percentile
@@ -96,7 +96,7 @@ def notes(measurement: Measurement, device: DeviceInfo) -> list[str]:
             f"a run takes longer than the scheduler's time slice ({TIME_SLICE_NS / 1e6:g} ms), so no run escapes a neighbour and"
             " the marks of disturbed runs tell nothing; the CPU pressure does"
         )
-    span = timed_span(measurement.result)
+    span = measurement.result.timed_span
     other = None if span is None else others_note(measurement.readings, *span, cores=device.cores)
     if other is not None:
         found.append(other)

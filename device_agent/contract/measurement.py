@@ -211,6 +211,12 @@ class MeasureResult:
     cpus: tuple[int, ...] | None = None
     windows: tuple[Window, ...] = ()
 
+    @property
+    def timed_span(self) -> tuple[int, int] | None:
+        """Start and end of the timed part (ns), None if the record does not say."""
+        timed = [window for window in self.windows if window.kind is WindowKind.TIMED]
+        return (timed[0].start_ns, timed[-1].end_ns) if timed else None
+
 
 MeasureEvent = Progress | RunBatch | ReadingBatch | MeasureResult
 

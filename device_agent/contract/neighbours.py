@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from device_agent.contract.measurement import MeasureResult, Reading, Verdict, VerdictCode, WindowKind
+from device_agent.contract.measurement import Reading, Verdict, VerdictCode
 
 #: The channel of device_agent/sensors/others.py: processors that all but the worker kept busy.
 CHANNEL = "cpu.others"
@@ -27,12 +27,6 @@ def others_note(readings: Sequence[Reading], start_ns: int, end_ns: int, *, core
         f"other work kept {busy:.1f} of {cores} processors busy meanwhile: means, tails and energy have their part of it, and a"
         " neighbour that shares caches or memory slows every run without preempting any"
     )
-
-
-def timed_span(result: MeasureResult) -> tuple[int, int] | None:
-    """Return start and end of the timed part, None if the record does not say."""
-    timed = [window for window in result.windows if window.kind is WindowKind.TIMED]
-    return (timed[0].start_ns, timed[-1].end_ns) if timed else None
 
 
 def is_contended(verdicts: Iterable[Verdict]) -> bool:

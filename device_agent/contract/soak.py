@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from device_agent.contract.device import Channel, Quantity
 from device_agent.contract.energy import power_meters
-from device_agent.contract.measurement import Measurement, Reading, RunKind, Window, WindowKind
+from device_agent.contract.measurement import Measurement, Reading, RunKind
 from device_agent.contract.statistics import median, percentile
 from device_agent.contract.verdicts import QUOTA
 
@@ -48,7 +48,7 @@ def soak_windows(
     if count < 1:
         raise ValueError(f"count={count} is not at least 1")
     timed = [run for run in measurement.runs if run.artifact == artifact and run.kind is RunKind.TIMED]
-    span = _span(measurement.result.windows)
+    span = measurement.result.timed_span
     if not timed:
         return ()
     begin, end = span or (timed[0].start_ns, max(run.start_ns + run.latency_ns for run in timed))
@@ -85,11 +85,6 @@ def throttle_words(flags: int | None, counts: Mapping[str, float]) -> tuple[str,
         return None
     words = [word for bit, word in FLAG_WORDS if (flags or 0) & bit]
     return (*words, *(f"{name} +{rise:.0f}" for name, rise in counts.items() if rise))
-
-
-def _span(windows: Iterable[Window]) -> tuple[int, int] | None:
-    timed = [window for window in windows if window.kind is WindowKind.TIMED]
-    return (timed[0].start_ns, timed[-1].end_ns) if timed else None
 
 
 def _place(since_ns: int, length: float, count: int) -> int:

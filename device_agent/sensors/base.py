@@ -63,10 +63,14 @@ class FileSensor(Sensor):
     def channels(self) -> tuple[Channel, ...]:
         return tuple(channel for channel, _ in self._rows)
 
+    def number(self, file: KeptFile) -> float | None:
+        """Return the number in a file, None where there is none now; for files that hold more than a whole number."""
+        return file.number()
+
     def read(self, now_ns: int) -> tuple[Reading, ...]:
         readings: list[Reading] = []
         for channel, file in self._rows:
-            number = file.number()
+            number = self.number(file)
             if number is not None:
                 value = number * self.factor / self.divisor
                 readings.append(Reading(channel=channel.name, time_ns=now_ns, value=value))

@@ -9,21 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from device_agent.contract.device import Channel, Quantity
-from device_agent.contract.measurement import Reading
-from device_agent.sensors.base import KeptFile, NotHere, Sensor
+from device_agent.sensors.base import FileSensor, KeptFile, NotHere
 
 CPU = "cpu.pressure"
 FILES = ("proc/pressure/cpu", "proc/pressure/memory", "proc/pressure/io")
 
 
-class Pressure(Sensor):
+class Pressure(FileSensor):
     """Pressure as fractions: `cpu.pressure`, and `memory.pressure` and `io.pressure` where the kernel has them."""
 
     kind = "pressure"
     interval_s = 1.0
-
-    def __init__(self, rows: tuple[tuple[Channel, KeptFile], ...]) -> None:
-        self._rows = rows
 
     @classmethod
     def find(cls, root: Path) -> Pressure | NotHere:
@@ -42,27 +38,10 @@ class Pressure(Sensor):
                     note="mean of the last ten seconds",
                 )
                 rows.append((channel, KeptFile(path)))
-        return (
-            cls(tuple(rows))
-            if rows
-            else NotHere(reason="no /proc/pressure; Linux has it from 4.20 on, if built with PSI")
-        )
+        return cls(rows) if rows else NotHere(reason="no /proc/pressure; Linux has it from 4.20 on, if built with PSI")
 
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        return tuple(channel for channel, _ in self._rows)
-
-    def read(self, now_ns: int) -> tuple[Reading, ...]:
-        readings: list[Reading] = []
-        for channel, file in self._rows:
-            value = some_avg10(file.read() or "")
-            if value is not None:
-                readings.append(Reading(channel=channel.name, time_ns=now_ns, value=value))
-        return tuple(readings)
-
-    def close(self) -> None:
-        for _, file in self._rows:
-            file.close()
+    def number(self, file: KeptFile) -> float | None:
+        return some_avg10(file.read() or "")
 
 
 def some_avg10(text: str) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 from device_agent.contract.artifact import Artifact, Tensor
 from device_agent.contract.device import RuntimeInfo
 from device_agent.contract.errors import InvalidRequest
+from device_agent.contract.load import LoadRequest
 from device_agent.contract.measurement import ColdStart, Phase, Progress, RunBatch
 from device_agent.contract.plain_json import from_json, to_json
 from device_agent.contract.runs import RunColumns
@@ -57,7 +58,7 @@ async def run_measure(
     if tuple(file.artifact.sha256 for file in artifacts) != request.artifacts:
         raise InvalidRequest("the artifact files are not those of the request, in its order")
     check_formats(artifacts, request.settings, data)
-    job = _measuring_job("measure", request, artifacts, data)
+    job = measuring_job("measure", request, artifacts, data)
     async with start_worker(job, [file.artifact.name for file in artifacts], limits) as worker:
         on_pid(worker.pid)
         worker.set_deadline(limits.left_s or limits.deadline_s, stated_s=limits.deadline_s)
@@ -67,9 +68,7 @@ async def run_measure(
             if header["type"] == "runs":
                 yield RunBatch(runs=RunColumns.from_bytes(payload))
             elif header["type"] == "progress":
-                phase = Phase(header["phase"])
-                worker.loading = phase is Phase.LOADING
-                yield Progress(phase=phase, fraction=header["fraction"], runs=header["runs"])
+                yield progress_of(worker, header)
             else:
                 worker.set_deadline(None)
                 yield from_json(WorkerResult, header["result"])
@@ -81,7 +80,7 @@ async def run_cold_start(
 ) -> ColdStart:
     """Start a worker that loads one artifact of the request and runs it once, and end it. Errors are those of `run_measure`."""
     check_formats([artifact], request.settings, data)
-    job = _measuring_job("cold-start", request, [artifact], data)
+    job = measuring_job("cold-start", request, [artifact], data)
     async with start_worker(job, [artifact.artifact.name], limits) as worker:
         worker.set_deadline(limits.left_s or limits.deadline_s, stated_s=limits.deadline_s)
         header, _ = await worker.receive()
@@ -127,15 +126,23 @@ async def probe_runtimes() -> tuple[RuntimeInfo, ...]:
     return tuple(from_json(RuntimeInfo, item) for item in header["runtimes"])
 
 
-def _measuring_job(
-    kind: str, request: MeasureRequest, artifacts: Sequence[ArtifactFile], data: ArtifactFile | None
+def measuring_job(
+    kind: str, request: MeasureRequest | LoadRequest, artifacts: Sequence[ArtifactFile], data: ArtifactFile | None
 ) -> dict[str, Any]:
+    """Return the job of a worker that runs models; `data` has the arrays of DATA inputs."""
     return {
         "type": kind,
         "request": to_json(request),
         "files": _files(artifacts),
         "data": None if data is None else _files([data])[0],
     }
+
+
+def progress_of(worker: Worker, header: dict[str, Any]) -> Progress:
+    """Return the progress in a worker's frame, and let the watch on its memory know whether it loads."""
+    phase = Phase(header["phase"])
+    worker.loading = phase is Phase.LOADING
+    return Progress(phase=phase, fraction=header["fraction"], runs=header["runs"])
 
 
 def check_formats(

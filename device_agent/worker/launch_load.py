@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.load import LoadRequest, LoadResult, ServedBatch
 from device_agent.contract.measurement import Phase, Progress
-from device_agent.contract.plain_json import from_json, to_json
+from device_agent.contract.plain_json import from_json
 from device_agent.contract.served import ServedLog
-from device_agent.worker.launch import ArtifactFile, WorkerLimits, check_formats
+from device_agent.worker.launch import ArtifactFile, WorkerLimits, check_formats, measuring_job, progress_of
 from device_agent.worker.supervise import start_worker
 
 #: Requests in one event; some 25 bytes each on the wire.
@@ -47,12 +47,7 @@ async def run_load(
     if file.artifact.sha256 != request.artifact:
         raise InvalidRequest("the artifact's file is not that of the request")
     check_formats([file], request.settings, data)
-    job = {
-        "type": "load",
-        "request": to_json(request),
-        "files": [_described(file)],
-        "data": None if data is None else _described(data),
-    }
+    job = measuring_job("load", request, [file], data)
     async with start_worker(job, [file.artifact.name], limits) as worker:
         on_pid(worker.pid)
         worker.set_deadline(limits.deadline_s)
@@ -64,15 +59,9 @@ async def run_load(
                 for first in range(0, len(log), _BATCH):
                     yield ServedBatch(requests=tuple(log[first : first + _BATCH]))
             elif header["type"] == "progress":
-                phase = Phase(header["phase"])
-                worker.loading = phase is Phase.LOADING
-                yield Progress(phase=phase, fraction=header["fraction"], runs=header["runs"])
+                yield progress_of(worker, header)
             else:
                 worker.set_deadline(None)
                 result = from_json(LoadResult, header["result"])
                 yield WorkerLoad(result=result, provider_share=header["provider_share"])
                 return
-
-
-def _described(file: ArtifactFile) -> list[str]:
-    return [str(file.path.resolve()), file.artifact.sha256, file.artifact.name]

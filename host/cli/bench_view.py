@@ -18,14 +18,8 @@ _STATISTICS = ("p50", "p90", "p99", "min", "mean")
 
 def print_bench(document: dict[str, Any]) -> None:
     """Print the document of `host bench` for people."""
-    artifact = document["artifact"]
     console = render.console()
-    title = Text.assemble(
-        (artifact["name"], "bold"),
-        f" ({render.bytes_text(artifact['size_bytes'])}) on ",
-        (document["device"]["name"], "bold"),
-    )
-    console.print(Group(title, *heading(document, document["runtime"]["provider"])))
+    console.print(Group(title(document), *heading(document, document["runtime"]["provider"])))
     console.print(_latencies(document))
     console.print(render.facts(_facts(document)))
     console.print(remarks([("", verdict) for verdict in document["verdict"]], document["notes"]))
@@ -35,6 +29,13 @@ def print_bench(document: dict[str, Any]) -> None:
         console.print(_soak(document["soak"]))
         console.print(Text(_recorded(document), style="dim"))
     print_layers(console, document)
+
+
+def title(document: dict[str, Any]) -> Text:
+    """Return which model ran where."""
+    artifact = document["artifact"]
+    size = render.bytes_text(artifact["size_bytes"])
+    return Text.assemble((artifact["name"], "bold"), f" ({size}) on ", (document["device"]["name"], "bold"))
 
 
 def heading(document: dict[str, Any], provider: str) -> list[Text]:

@@ -13,7 +13,7 @@ from device_agent.contract.measurement import Progress as JobProgress
 from device_agent.load_words import answer, percentiles
 from host.cli import render
 from host.cli.bench_progress import BenchProgress
-from host.cli.bench_view import heading, remarks
+from host.cli.bench_view import heading, remarks, title
 
 
 class LoadProgress(BenchProgress):
@@ -29,14 +29,8 @@ class LoadProgress(BenchProgress):
 
 def print_load(document: dict[str, Any]) -> None:
     """Print the document of `host load` for people."""
-    artifact = document["artifact"]
     console = render.console()
-    title = Text.assemble(
-        (artifact["name"], "bold"),
-        f" ({render.bytes_text(artifact['size_bytes'])}) on ",
-        (document["device"]["name"], "bold"),
-    )
-    console.print(Group(title, *heading(document, document["runtime"]["provider"])))
+    console.print(Group(title(document), *heading(document, document["runtime"]["provider"])))
     console.print(_trials(document))
     first, *others = answer(document, rate_text=render.number_text, time_text=render.latency_text)
     console.print(Text(first, style="bold"))

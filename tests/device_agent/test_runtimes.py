@@ -6,14 +6,14 @@ The files in tests/fixtures/models hold one small net with the same weights in b
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact_files import file_of
 
-from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
+from device_agent.contract.artifact import ArtifactFormat, Tensor
 from device_agent.contract.errors import InvalidRequest, ModelRejected, RuntimeUnavailable, WorkerOutOfMemory
 from device_agent.contract.measurement import Run, RunBatch, RunKind
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
@@ -52,17 +52,6 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def example() -> Any:
     return np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype("float32")
-
-
-def file_of(path: Path) -> ArtifactFile:
-    content = path.read_bytes()
-    made = Artifact(
-        sha256=hashlib.sha256(content).hexdigest(),
-        format=ArtifactFormat.of_suffix(path.suffix),
-        size_bytes=len(content),
-        name=path.name,
-    )
-    return ArtifactFile(path=path, artifact=made)
 
 
 def measure(

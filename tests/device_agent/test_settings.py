@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import subprocess
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact_files import file_of
 
 from device_agent import profiles
 from device_agent.agent import complete_settings
 from device_agent.board import describe_board
-from device_agent.contract.artifact import Artifact, ArtifactFormat
 from device_agent.contract.errors import InvalidRequest, ModelRejected
 from device_agent.contract.settings import (
     CpuGroup,
@@ -31,7 +30,7 @@ from device_agent.contract.settings import (
 from device_agent.runtimes import registry
 from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
 from device_agent.worker.inputs import make_inputs
-from device_agent.worker.launch import ArtifactFile, WorkerLimits, open_infer, run_measure
+from device_agent.worker.launch import WorkerLimits, open_infer, run_measure
 from device_agent.worker.result import WorkerResult
 
 np = pytest.importorskip("numpy")
@@ -55,17 +54,6 @@ def usable(name: str) -> Runtime:
     if reason is not None:
         pytest.skip(reason)
     return runtime
-
-
-def file_of(path: Path) -> ArtifactFile:
-    content = path.read_bytes()
-    made = Artifact(
-        sha256=hashlib.sha256(content).hexdigest(),
-        format=ArtifactFormat.of_suffix(path.suffix),
-        size_bytes=len(content),
-        name=path.name,
-    )
-    return ArtifactFile(path=path, artifact=made)
 
 
 def measure(path: Path, settings: Settings, *, data: Path | None = None, **changes: object) -> WorkerResult:

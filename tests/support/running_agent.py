@@ -12,6 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from device_agent.contract.errors import DeviceBusy
+
+_Result = TypeVar("_Result")
 
 #: A bound against a hang, far above what a start takes on a busy machine.
 START_S = 60.0
@@ -101,6 +106,16 @@ def workers_of(agent_pid: int) -> list[int]:
                 if b"device_agent.worker" in words and str(agent_pid).encode() in words:
                     found.append(int(folder.name))
     return found
+
+
+def when_free(call: Callable[[], _Result]) -> _Result:
+    """Return what the call gives once the device is not busy any more; AssertionError if that takes absurdly long."""
+    for _ in range(100):
+        try:
+            return call()
+        except DeviceBusy:
+            time.sleep(0.1)
+    raise AssertionError("the device was not freed")
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from running_agent import when_free
 
 from device_agent.contract import errors
 from device_agent.contract.measurement import MeasureEvent, MeasureResult, Phase, Progress, RunKind
@@ -74,7 +75,7 @@ def test_an_error_or_ctrl_c_in_the_host_frees_the_device(client: AgentClient, mo
 
     with pytest.raises(KeyboardInterrupt):
         client.measure(endless, on_event=interrupt)
-    found = _when_free(lambda: client.measure(MeasureRequest(artifacts=(sha256,), settings=SETTINGS, stopping=QUICK)))
+    found = when_free(lambda: client.measure(MeasureRequest(artifacts=(sha256,), settings=SETTINGS, stopping=QUICK)))
     assert found.result.artifacts[0].sha256 == sha256
 
 
@@ -93,15 +94,6 @@ def test_a_device_that_falls_silent_is_noticed_long_before_the_deadline(
             client.measure(MeasureRequest(artifacts=(sha256,), settings=SETTINGS, stopping=long), on_event=freeze)
     finally:
         agent.process.send_signal(signal.SIGCONT)
-
-
-def _when_free(call: Callable[[], Any]) -> Any:
-    for _ in range(100):
-        try:
-            return call()
-        except errors.DeviceBusy:
-            time.sleep(0.1)
-    raise AssertionError("the device was not freed")
 
 
 def test_what_is_not_there_is_named(client: AgentClient, model: Path, tmp_path: Path) -> None:

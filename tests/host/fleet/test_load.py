@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +12,7 @@ from typing import Any
 
 import misbehaving_runtime
 import pytest
-from running_agent import wait_until, workers_of
+from running_agent import wait_until, when_free, workers_of
 
 from device_agent.contract import errors
 from device_agent.contract.load import LoadEvent, LoadMeasurement, LoadRequest, LoadResult, ServedBatch, ServedRequest
@@ -216,7 +215,7 @@ class TestFaults:
         with pytest.raises(errors.WorkerOutOfMemory, match=r"tiny\.onnx.*SIGKILL"):
             client.load(request_for(duration_s=ENDLESS, streams=2), on_event=kill)
         wait_until(lambda: workers_of(agent.process.pid) == [], "the worker is gone")
-        assert len(_when_free(lambda: client.load(request_for())).served) >= 20
+        assert len(when_free(lambda: client.load(request_for())).served) >= 20
 
     def test_a_crash_a_glutton_and_a_sleeper(
         self, client: AgentClient, request_for: Callable[..., LoadRequest]
@@ -253,12 +252,3 @@ def test_a_provider_that_is_not_there_and_one_that_ran(
     found = client.load(request_for(settings=Settings(threads=1, provider="CPUExecutionProvider")))
     assert found.result.provider == "CPUExecutionProvider"
     assert VerdictCode.FELL_BACK not in {verdict.code for verdict in found.result.verdicts}
-
-
-def _when_free(call: Callable[[], Any]) -> Any:
-    for _ in range(100):
-        try:
-            return call()
-        except errors.DeviceBusy:
-            time.sleep(0.1)
-    raise AssertionError("the device was not freed")
