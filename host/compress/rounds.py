@@ -13,11 +13,9 @@ from host.compress.cuts import PrunableNetwork
 from host.compress.evaluation import evaluate, recalibrate_batch_norm
 from host.compress.groups import analyse
 from host.compress.importance import scores
-from host.compress.recipe import Distillation, Recipe
 from host.compress.sensitivity import calibration_batches, measure_losses
 from host.compress.session import Session, State
 from host.compress.surgery import channels_to_keep, prune
-from host.compress.training import EpochRecord, train
 from host.search.latency import LatencyModel
 from host.search.meeting import Found, Tried, find_plan
 from host.search.network import Plan
@@ -201,35 +199,3 @@ def _digest(plan: Plan) -> str:
 
 
 _TITLES = {"latency": "the plan of least loss", "uniform": "the uniform plan"}
-
-
-def fine_tune(session: Session, state: State, wanted: Round) -> State:
-    """Train the state's module in place, the original as its teacher; resumes within a training that was cut."""
-    options, epochs = session.options, wanted.epochs
-    session.observer.stage(f"{wanted.name}: fine-tuning for {epochs} epoch{'s' if epochs > 1 else ''}")
-    recipe = Recipe(
-        epochs=epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        label_smoothing=0.0,
-        warmup_epochs=0.5,
-        seed=options.seed,
-        distillation=Distillation(),
-    )
-
-    def on_epoch(record: EpochRecord) -> None:
-        session.observer.step(record.epoch, epochs)
-        session.observer.note(
-            f"epoch {record.epoch}: loss {record.train_loss:.3f}, validation accuracy {record.validation_accuracy:.1%}"
-        )
-
-    train(
-        state.module,
-        session.subject.data,
-        recipe,
-        teacher=session.original,
-        on_epoch=on_epoch,
-        state_file=session.out / f"{wanted.name.replace(' ', '-')}.training",
-        resume=True,
-    )
-    return state
