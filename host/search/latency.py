@@ -7,43 +7,18 @@ feature among five, and never the price. `macs_line` is the model that others us
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from host.search.cost import HeldOutError, Prediction, nine_in_ten, summary
 from host.search.granularity import Granularity
 from host.search.network import Layer, Network, Plan
 from host.search.probe import Probe, probe_plans
 from host.search.regression import Estimate, estimate, features, plan_features
 
 __all__ = ["HeldOutError", "LatencyModel", "MacsLine", "Prediction", "Probe", "macs_line", "probe_plans"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOutError:
-    """Relative errors on plans that were left out of the fit, one at a time; `count` plans."""
-
-    median: float
-    maximum: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """Predicted latency of a plan over the baseline's, and in ns.
-
-    [low, high] covers nine in ten of the held-out errors (all of them below nine plans); None with fewer than
-    two plans to hold out. `extrapolated` names the layers with a width outside what was measured, or off the
-    multiples that the device likes.
-    """
-
-    ratio: float
-    low: float | None
-    high: float | None
-    latency_ns: float
-    extrapolated: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,18 +83,17 @@ class LatencyModel:
         extrapolate.
         """
         ratio = self.estimate.total(self.network, plan_features(self.network, plan.kept, self.granularity))
-        spread = _nine_in_ten(self.errors)
+        spread = nine_in_ten(self.errors)
         return Prediction(
             ratio=ratio,
             low=None if spread is None else ratio / (1 + spread),
             high=None if spread is None else ratio * (1 + spread),
-            latency_ns=ratio * self.baseline_ns,
             extrapolated=self._extrapolated(plan),
         )
 
     def held_out_error(self) -> HeldOutError | None:
         """Return the leave-one-out error over the probed plans; None with fewer than two of them."""
-        return _summary(self.errors)
+        return summary(self.errors)
 
     def _extrapolated(self, plan: Plan) -> tuple[str, ...]:
         full = self.network.full_plan()
@@ -150,7 +124,7 @@ class MacsLine:
 
     def held_out_error(self) -> HeldOutError | None:
         """Return the leave-one-out error over the probed plans; None with fewer than two of them."""
-        return _summary(self.errors)
+        return summary(self.errors)
 
 
 def macs_line(network: Network, probes: Sequence[Probe]) -> MacsLine:
@@ -201,19 +175,3 @@ def _left_out(
         mine = [index for index, key in enumerate(keys) if key == left]
         errors.append(abs(predict(mine[0]) / float(np.median([probes[index].ratio for index in mine])) - 1))
     return tuple(errors)
-
-
-def _summary(errors: Sequence[float]) -> HeldOutError | None:
-    if not errors:
-        return None
-    return HeldOutError(median=float(np.median(errors)), maximum=max(errors), count=len(errors))
-
-
-def _nine_in_ten(errors: Sequence[float]) -> float | None:
-    """Return the error that nine in ten new plans stay below (split conformal), or the largest where too few
-    tell.
-    """
-    if not errors:
-        return None
-    rank = math.ceil(0.9 * (len(errors) + 1))
-    return sorted(errors)[min(rank, len(errors)) - 1]

