@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from host.compress.recipe import Distillation, Recipe
 from host.compress.session import Session, State
 from host.compress.training import EpochRecord, train
@@ -27,13 +29,22 @@ def fine_tune(session: Session, state: State, *, name: str, epochs: int) -> Stat
             f"epoch {record.epoch}: loss {record.train_loss:.3f}, validation accuracy {record.validation_accuracy:.1%}"
         )
 
-    train(
+    trained_here = 0.0
+
+    def count(record: EpochRecord) -> None:
+        nonlocal trained_here
+        trained_here += record.seconds
+        on_epoch(record)
+
+    history = train(
         state.module,
         session.subject.data,
         recipe,
         teacher=session.original,
-        on_epoch=on_epoch,
+        on_epoch=count,
         state_file=session.out / f"{name.replace(' ', '-')}.training",
         resume=True,
     )
+    session.observer.skipped_s += sum(each.seconds for each in history.epochs) - trained_here
+    session.trace.training(name, [dataclasses.asdict(each) for each in history.epochs], history.best_epoch)
     return state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from device_agent.contract.errors import RuntimeUnavailable
 from device_agent.contract.measurement import MeasureEvent, Measurement
 from device_agent.contract.pairs import PairedRatio, paired_ratio
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.contract.statistics import percentile
 from host.compress.nodes import assign_nodes
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Comparison:
     measurement: Measurement
     nodes: Mapping[str, float] | None
     other: float | None
+    baseline_nodes: Mapping[str, float] | None = None
 
 
 class Measuring:
@@ -66,6 +68,8 @@ class Measuring:
         self.store = store
         self.durations = durations or Durations()
         self.device_ns = 0
+        #: A line for each measurement made here, as plain JSON values (docs/results.md).
+        self.made: list[dict[str, Any]] = []
         self._on_event = on_event
 
     def push(self, path: Path, name: str) -> str:
@@ -103,8 +107,8 @@ class Measuring:
         hashes = (self.push(baseline.path, "baseline"), self.push(candidate.path, name))
         measurement = self._measure(hashes, stopping, names=("baseline", name), profile=profile)
         ratio = paired_ratio(measurement)
-        nodes, other = _node_shares(measurement, baseline, candidate) if profile else (None, None)
-        return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other)
+        nodes, other, base = _node_shares(measurement, baseline, candidate) if profile else (None, None, None)
+        return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other, baseline_nodes=base)
 
     def in_turns(self, models: Sequence[ExportedModel], names: Sequence[str], *, slowest_run_s: float) -> Measurement:
         """Measure several models in balanced turns in one worker; the first is the baseline of what is decided on them.
@@ -151,8 +155,10 @@ class Measuring:
         request = MeasureRequest(artifacts=hashes, settings=self.settings, stopping=stopping, profile_nodes=profile)
         measurement = self.device.client.measure(request, on_event=self._on_event)
         self.device_ns += measurement.result.device_time_ns
+        kept_as = None
         if self.store is not None and keep:
-            self.store.add_measurement(measurement, device=self.device.info, artifact_names=tuple(names))
+            kept_as = self.store.add_measurement(measurement, device=self.device.info, artifact_names=tuple(names))
+        self.made.append(summary(measurement, names, kept_as))
         return measurement
 
 
@@ -169,14 +175,41 @@ def settings_for(device: Device, *, threads: int | None, provider: str | None) -
     return Settings(runtime="onnxruntime", threads=threads or device.info.default_threads, provider=provider)
 
 
+def summary(measurement: Measurement, names: Sequence[str], measurement_id: int | None) -> dict[str, Any]:
+    """Return what measurements.jsonl says of a measurement; ratios are to the first artifact."""
+    artifacts = measurement.result.artifacts
+    ratios = [paired_ratio(measurement, 0, index) for index in range(1, len(artifacts))]
+    return {
+        "measurement_id": measurement_id,
+        "device_seconds": measurement.result.device_time_ns / 1e9,
+        "artifacts": [
+            {
+                "name": name,
+                "sha256": found.sha256,
+                "latency_p50_ns": percentile(measurement.latencies_ns(index), 50),
+                "ratio": None if index == 0 else ratios[index - 1].ratio,
+                "ratio_interval": None
+                if index == 0 or ratios[index - 1].low is None
+                else [ratios[index - 1].low, ratios[index - 1].high],
+                "verdict": [verdict.code.value for verdict in found.verdicts],
+            }
+            for index, (name, found) in enumerate(zip(names, artifacts, strict=True))
+        ],
+    }
+
+
 def _node_shares(
     measurement: Measurement, baseline: ExportedModel, candidate: ExportedModel
-) -> tuple[Mapping[str, float] | None, float | None]:
-    """Return the candidate's node times as fractions of the baseline's sum in the same window: common drift cancels."""
+) -> tuple[Mapping[str, float] | None, float | None, Mapping[str, float] | None]:
+    """Return the candidate's node times as fractions of the baseline's sum in the same window: common drift cancels.
+
+    Layers, what belongs to no layer, and the baseline's own layers.
+    """
     ours, theirs = measurement.result.artifacts[1].nodes, measurement.result.artifacts[0].nodes
     if ours is None or theirs is None:
-        return None, None
+        return None, None, None
     layers, other = assign_nodes(ours, candidate)
     base_layers, base_other = assign_nodes(theirs, baseline)
     total = sum(base_layers.values()) + base_other
-    return {name: time / total for name, time in layers.items()}, other / total
+    shares = {name: time / total for name, time in layers.items()}
+    return shares, other / total, {name: time / total for name, time in base_layers.items()}

@@ -147,6 +147,7 @@ def _round(
     session.observer.note(
         f"taken: the {candidate.method} plan, {candidate.found.best.ratio:.3f}x of the baseline's latency"
     )
+    session.trace.taken(wanted.name, candidate.state.plan)
     state = fine_tune(session, candidate.state, name=wanted.name, epochs=wanted.epochs)
     return dataclasses.replace(candidate, state=state), chooser.updated_model()
 

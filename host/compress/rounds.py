@@ -91,6 +91,7 @@ class Chooser:
         self.losses = {name: {int(w): loss for w, loss in by_width.items()} for name, by_width in stored.items()}
         self.losses.update({name: {count: 0.0} for name, count in self.spent.items()})
         self.widths.update({name: (count,) for name, count in self.spent.items()})
+        session.trace.set_losses(wanted.name, self.losses)
 
     def candidates(self, methods: Sequence[str]) -> list[Candidate]:
         """Return one measured candidate per method that has a plan; Infeasible only if none has."""
@@ -119,9 +120,11 @@ class Chooser:
             return self._solve(method, budget)
 
         def measure(plan: Plan) -> Tried:
-            probe = session.probe(f"{wanted.name} {method} {_digest(plan)}", plan, lambda: self._cut(plan))
+            key = f"{wanted.name} {method} {_digest(plan)}"
+            probe = session.probe(key, plan, lambda: self._cut(plan))
             self.measured.append(probe)
             prediction = self.model.predict(plan)
+            session.trace.prediction(key, prediction.ratio, prediction.low, prediction.high)
             beyond = (
                 f" (beyond what was probed at {', '.join(prediction.extrapolated)})" if prediction.extrapolated else ""
             )
@@ -142,6 +145,7 @@ class Chooser:
         recalibrate_batch_norm(module, data.train.images, RECALIBRATION_BATCHES)
         accuracy = evaluate(module, data.validation.images, data.validation.labels).accuracy
         session.observer.note(f"validation accuracy before fine-tuning {accuracy:.1%}")
+        session.trace.candidate(wanted.name, method, plan, accuracy, found.best.ratio)
         kept = dict(self.start.kept)
         kept |= {name: tuple(self.start.kept[name][index] for index in chosen) for name, chosen in indices.items()}
         return Candidate(

@@ -24,6 +24,7 @@ from host.compress.options import CompressOptions
 from host.compress.probing import find_granularity
 from host.compress.subject import Subject
 from host.compress.surgery import prune
+from host.compress.trace import Timeline, Trace
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.network import Network, Plan
@@ -49,7 +50,8 @@ class Session:
     def __init__(
         self, options: CompressOptions, subject: Subject, measuring: Measuring, out: Path, observer: Observer
     ) -> None:
-        self.options, self.subject, self.measuring, self.out, self.observer = options, subject, measuring, out, observer
+        self.options, self.subject, self.measuring, self.out = options, subject, measuring, out
+        self.observer, self.trace = Timeline(observer), Trace()
         info = measuring.device.info
         runtime = next(each for each in info.runtimes if each.name == measuring.settings.runtime)
         self._opset, self._ir = min(17, runtime.max_onnx_opset or 17), runtime.max_onnx_ir
@@ -88,15 +90,23 @@ class Session:
         """Run a step, or return what the journal has of it; the device time that it took is part of the record."""
 
         def timed() -> dict[str, Any]:
-            before = self.measuring.device_ns
+            before, made, began = self.measuring.device_ns, len(self.measuring.made), self.observer.seconds
             value = step()
-            return {"value": value, "device_ns": self.measuring.device_ns - before}
+            return {
+                "value": value,
+                "device_ns": self.measuring.device_ns - before,
+                "seconds": self.observer.seconds - began,
+                "measurements": self.measuring.made[made:],
+            }
 
         if key in self.journal:
             entry = self.journal.once(key, dict)
             self.measuring.device_ns += entry["device_ns"]
-            return entry["value"]
-        return self.journal.once(key, timed)["value"]
+            self.observer.skipped_s += entry.get("seconds", 0.0)
+        else:
+            entry = self.journal.once(key, timed)
+        self.trace.measurements += [{"step": key, **each} for each in entry.get("measurements", ())]
+        return entry["value"]
 
     def widths(self) -> tuple[dict[str, tuple[int, ...]], Granularity]:
         """Ask the device which widths it runs fast; return those allowed by group."""
@@ -106,9 +116,12 @@ class Session:
             "granularity", lambda: find_granularity(self.network, self.measuring, self.observer, where).to_dict()
         )
         granularity = Granularity.from_dict(found)
+        self.trace.granularity = found
         for line in granularity.summary():
             self.observer.note(line)
-        return all_allowed_widths(self.network, granularity), granularity
+        widths = all_allowed_widths(self.network, granularity)
+        self.trace.widths = {name: list(each) for name, each in widths.items()}
+        return widths, granularity
 
     def learn(
         self, widths: Mapping[str, tuple[int, ...]], granularity: Granularity, baseline_ns: float
@@ -149,9 +162,11 @@ class Session:
                 "high": found.ratio.high,
                 "nodes": found.nodes,
                 "other": found.other,
+                "baseline_nodes": found.baseline_nodes,
             }
 
         value = self.once(key, measure)
+        self.trace.probe(key, value)
         return Probe(
             plan=Plan(kept=value["kept"]),
             ratio=value["ratio"],
