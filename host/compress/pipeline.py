@@ -14,12 +14,13 @@ from device_agent.contract.errors import InvalidRequest, StableError
 from host.compress.attempt import Attempt, nearest, with_reason
 from host.compress.final import measure_final, target_ratio
 from host.compress.finetune import fine_tune
-from host.compress.finish import finish, planned
+from host.compress.finish import finish, finished, planned
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions
 from host.compress.record import header, measured, structure
+from host.compress.replay import replayed, trained
 from host.compress.rounds import Candidate, Chooser, Round, best_of
 from host.compress.session import Session, State
 from host.compress.subject import Subject
@@ -60,6 +61,8 @@ def compress(
     TrainingError, OutputsDiffer, JournalMismatch, CannotWrite.
     """
     session = Session(options, subject, measuring, out, observer or Observer())
+    if not dry_run and (record := finished(session)) is not None:
+        return record
     session.observer.stage("measuring the baseline on the device")
     baseline = session.once("baseline", lambda: measured(measuring.alone(session.baseline, options.model)))
     _verify(session, session.original, session.baseline)
@@ -69,20 +72,19 @@ def compress(
             f"the baseline already takes {baseline['latency_ns']['p50'] / 1e6:.3f} ms on {measuring.device.name}, and the target "
             f"is {target * baseline['latency_ns']['p50'] / 1e6:.3f} ms: there is nothing to compress for"
         )
+    if options.plan is not None:
+        candidate = replayed(session, Path(options.plan))
+        if dry_run:
+            return _dry(session, baseline, target, candidate)
+        return finish(session, baseline, None, _attempt(session, trained(session, candidate), "final"))
     widths, granularity = session.widths()
     model = session.learn(widths, granularity, baseline["latency_ns"]["p50"])
     state, rounds = session.start(), options.rounds_for(target)
     if dry_run:
         wanted = Round(name="dry run", ratio=target, window=CHECK_WINDOW, tries=MOST_TRIES, epochs=0)
         candidate = best_of(Chooser(session, state, wanted, model, widths).candidates(_methods(options)), wanted)
-        return {
-            **header(session),
-            "baseline": {**baseline, **structure(session.original, subject.model.input_shape, session.baseline.path)},
-            **planned(session, target, candidate),
-            "met": None,
-            "result": None,
-        }
-    check_feasible(session.network, widths, model, latency_ratio=target, max_parameters=session.max_parameters)
+        return _dry(session, baseline, target, candidate)
+    check_feasible(session.network, widths, model, latency_ratio=target, budgets=session.budgets)
     budgets, epochs = round_budgets(target, rounds), split_epochs(options.epochs, rounds)
     for number, (budget, share) in enumerate(zip(budgets, epochs, strict=True), 1):
         last = number == rounds
@@ -124,6 +126,18 @@ def compress(
         state = candidate.state
         attempts.append(_attempt(session, candidate, f"final {number}"))
     return finish(session, baseline, model, nearest(attempts))
+
+
+def _dry(session: Session, baseline: dict[str, Any], target: float, candidate: Candidate) -> dict[str, Any]:
+    """Return the record of a plan that was measured and not trained."""
+    sizes = structure(session.original, session.subject.model.input_shape, session.baseline.path)
+    return {
+        **header(session),
+        "baseline": {**baseline, **sizes},
+        **planned(session, target, candidate),
+        "met": None,
+        "result": None,
+    }
 
 
 def split_epochs(epochs: int, rounds: int) -> list[int]:

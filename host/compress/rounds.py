@@ -19,7 +19,7 @@ from host.compress.surgery import channels_to_keep, prune
 from host.search.latency import LatencyModel
 from host.search.meeting import Found, Tried, find_plan
 from host.search.network import Plan
-from host.search.planner import Infeasible, parameters, solve, uniform
+from host.search.planner import Infeasible, solve, uniform
 from host.search.probe import Probe
 
 CALIBRATION_IMAGES = 256
@@ -157,14 +157,16 @@ class Chooser:
         )
 
     def _solve(self, method: str, budget: float) -> Plan:
-        network, limit = self.session.network, self.session.max_parameters
+        network, budgets = self.session.network, self.session.budgets
         if method == "uniform":
             plan = uniform(network, self.widths, self.model, budget).plan
-            if limit is not None and parameters(network, plan.kept) > limit:
+            broken = [limit.name for limit in budgets.limits(network) if not limit.keeps(plan.kept)]
+            if broken:
                 raise Infeasible(
-                    f"the uniform plan at {budget:.3f}x has more than the {limit} parameters of the size budget",
+                    f"the uniform plan at {budget:.3f}x breaks the budget for {' and '.join(broken)}",
                     fastest_ratio=budget,
                     fastest_plan=plan,
+                    budget=broken[0],
                 )
             return plan
         return solve(
@@ -174,7 +176,7 @@ class Chooser:
             self.model,
             latency_ratio=budget,
             at_least=budget * LEAST_USE,
-            max_parameters=limit,
+            budgets=budgets,
         ).plan
 
     def _cut(self, plan: Plan) -> nn.Module:

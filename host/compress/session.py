@@ -27,6 +27,7 @@ from host.compress.surgery import prune
 from host.compress.trace import Timeline, Trace
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
+from host.search.limits import Budgets
 from host.search.network import Network, Plan
 from host.search.probe import Probe, probe_plans
 from host.search.solution import parameters
@@ -67,8 +68,12 @@ class Session:
         self.baseline = self.export(self.original, "baseline")
 
     @property
-    def max_parameters(self) -> int | None:
-        """The size budget as float32 parameters of the layers; what else the baseline's file holds is taken to stay."""
+    def budgets(self) -> Budgets:
+        """What a plan may cost besides latency."""
+        return Budgets(max_parameters=self._max_parameters())
+
+    def _max_parameters(self) -> int | None:
+        """Return the size budget as float32 parameters of the layers; what else the baseline's file holds is taken to stay."""
         budget = self.options.max_size_bytes
         if budget is None:
             return None

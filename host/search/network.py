@@ -84,6 +84,40 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A residual branch that vanishes when `group` keeps no channel: what it adds to its stream is then one value per channel.
+
+    `layers` vanish with it, in the order of execution; the last of them reads the group and writes the stream. `norm` is the
+    batch norm between it and the sum, if there is one.
+    """
+
+    group: str
+    layers: tuple[str, ...]
+    norm: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveTensor:
+    """An activation that a runtime keeps in memory from step `born` to step `last`, both included.
+
+    Its elements (for one image) are `fixed` and the parts that follow groups. It does not exist where the group
+    `gone_with` keeps no channel.
+    """
+
+    parts: tuple[Part, ...]
+    fixed: int
+    born: int
+    last: int
+    gone_with: str | None = None
+
+    def elements(self, plan: Mapping[str, int]) -> int:
+        """Return its elements under `plan`."""
+        if self.gone_with is not None and plan[self.gone_with] == 0:
+            return 0
+        return self.fixed + sum(part.width(plan[part.group]) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeftAlone:
     """A layer that is not pruned, and why."""
 
@@ -93,11 +127,16 @@ class LeftAlone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """All layers in the order of execution, all groups, and what is left alone with the reason."""
+    """All layers in the order of execution, all groups, and what is left alone with the reason.
+
+    `branches` are those that may vanish as a whole, `tensors` the activations with the steps during which they are kept.
+    """
 
     layers: tuple[Layer, ...]
     groups: tuple[Group, ...]
     left_alone: tuple[LeftAlone, ...] = ()
+    branches: tuple[Branch, ...] = ()
+    tensors: tuple[LiveTensor, ...] = ()
 
     def full_plan(self) -> Plan:
         """Return the plan that keeps every channel."""
@@ -110,7 +149,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A decision per group: channels kept, by group name. A value: stored, diffed, replayed."""
+    """A decision per group: channels kept, by group name; 0 drops the group's branch. A value: stored, diffed, replayed."""
 
     kept: Mapping[str, int] = field(default_factory=dict)
 

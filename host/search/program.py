@@ -3,7 +3,8 @@ add up.
 
 A binary column per group and width says which width is kept. A layer whose input and output follow different
 groups costs by the pair, so each coupled pair of groups gets columns y[w1, w2] = x1[w1] x2[w2] in their tight
-form: over w2 they sum to x1[w1], over w1 to x2[w2]. With binary x these y need not be declared binary.
+form: over w2 they sum to x1[w1], over w1 to x2[w2]. With binary x these y need not be declared binary. One more column is the
+peak of the activations: no less than the sum of what lives at any step.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import csr_array
 
-from host.search.network import Layer, LayerKind, Network, Part, Plan
-from host.search.solution import Price, Widths
+from host.search.memory import ELEMENT_BYTES, live_sets
+from host.search.network import Layer, LayerKind, LiveTensor, Network, Part, Plan
+from host.search.solution import Price, Widths, parameters_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,8 +60,11 @@ class Program:
         for first, second in coupled(network):
             for one, two in product(widths[first], widths[second]):
                 self._pair[(first, one, second, two)] = len(self._single) + len(self._pair)
-        self.columns = len(self._single) + len(self._pair)
+        self._peak = len(self._single) + len(self._pair)
+        self.columns = self._peak + 1
         self._structure = self._structural_rows()
+        #: Rows that hold the peak up, made when memory is asked for.
+        self._live: LinearConstraint | None = None
 
     def _structural_rows(self) -> LinearConstraint:
         rows: list[list[tuple[int, float]]] = []
@@ -92,16 +97,63 @@ class Program:
         """Return the sum of `price` over all layers as an expression.
 
         Exact for layers with at most one part on each side, whatever the price. A layer that joins several parts on a
-        side (a concatenation, a sum with a padded shortcut) is priced by the least-squares bilinear surface over its allowed
-        widths: exact where the price is bilinear in the two widths.
+        side (a concatenation, a sum with a padded shortcut) is priced by least squares over its allowed widths: by a line for
+        each width of the other side, where that has one part, else by a bilinear surface. Exact where the price is bilinear.
         """
         coefficients, constant = np.zeros(self.columns), 0.0
         for layer in self._network.layers:
-            if len(layer.outputs) > 1 or (layer.kind is not LayerKind.DEPTHWISE and len(layer.inputs) > 1):
+            inputs = () if layer.kind is LayerKind.DEPTHWISE else layer.inputs
+            if len(layer.outputs) > 1 and len(inputs) == 1:
+                self._add_lines(layer, price, coefficients, inputs[0], layer.outputs, inward=True)
+            elif len(inputs) > 1 and len(layer.outputs) == 1:
+                self._add_lines(layer, price, coefficients, layer.outputs[0], inputs, inward=False)
+            elif len(layer.outputs) > 1 or len(inputs) > 1:
                 constant += self._add_joined(layer, price, coefficients)
             else:
                 constant += self._add_plain(layer, price, coefficients)
         return Linear(coefficients=coefficients, constant=constant)
+
+    def memory(self) -> Linear:
+        """Return bytes of weights and of the activations' peak (`memory.memory_bytes`), held up from here on."""
+        weights = self.quantity(parameters_of)
+        sets, full = live_sets(self._network), self._network.full_plan().kept
+        steps = [self._sum_of(tensors) for tensors in sets]
+        largest = max((sum(tensor.elements(full) for tensor in tensors) for tensors in sets), default=0) or 1
+        # largest * peak - live >= 0, in shares of the largest; the peak is a column between 0 and 1.
+        rows = [-step.coefficients / largest for step in steps]
+        for row in rows:
+            row[self._peak] = 1.0
+        if rows:
+            floor = np.array([step.constant / largest for step in steps])
+            self._live = LinearConstraint(csr_array(np.array(rows)), floor, np.full(len(rows), np.inf))
+        coefficients = ELEMENT_BYTES * weights.coefficients
+        coefficients[self._peak] = ELEMENT_BYTES * largest
+        return Linear(coefficients=coefficients, constant=ELEMENT_BYTES * weights.constant)
+
+    def _sum_of(self, tensors: Sequence[LiveTensor]) -> Linear:
+        """Return the elements of tensors.
+
+        What goes with a dropped branch counts in full where the branch's group and the tensor's meet in no layer.
+        """
+        coefficients, constant = np.zeros(self.columns), 0.0
+        for tensor in tensors:
+            gone = tensor.gone_with
+            constant += 0 if gone is not None else tensor.fixed
+            if gone is not None:
+                for width in self._widths[gone]:
+                    coefficients[self._single[(gone, width)]] += tensor.fixed if width else 0
+            for part in tensor.parts:
+                if gone is None or gone == part.group or not self._coupled(gone, part.group):
+                    for width in self._widths[part.group]:
+                        coefficients[self._single[(part.group, width)]] += part.width(width)
+                    continue
+                for one, two in product(self._widths[gone], self._widths[part.group]):
+                    coefficients[self._column(gone, one, part.group, two)] += part.width(two) if one else 0
+        return Linear(coefficients=coefficients, constant=constant)
+
+    def _coupled(self, one: str, other: str) -> bool:
+        first = (one, self._widths[one][0], other, self._widths[other][0])
+        return first in self._pair or (*first[2:], *first[:2]) in self._pair
 
     def _add_plain(self, layer: Layer, price: Price, into: Floats) -> float:
         target = layer.outputs[0].group if layer.outputs else None
@@ -119,6 +171,25 @@ class Program:
         for one, two in product(self._widths[source], self._widths[target]):
             into[self._column(source, one, target, two)] += price(layer, *layer.widths({source: one, target: two}))
         return 0.0
+
+    def _add_lines(
+        self, layer: Layer, price: Price, into: Floats, single: Part, joined: Sequence[Part], *, inward: bool
+    ) -> None:
+        """Add, for each width of the single part, a line over the width that the others join to."""
+        own, fixed = (layer.input_fixed, layer.output_fixed) if inward else (layer.output_fixed, layer.input_fixed)
+        across = self._joined_widths(joined, fixed)
+        matrix = np.array([(1.0, other) for other in across])
+        for width in self._widths[single.group]:
+            here = own + single.width(width)
+            values = [price(layer, here, other) if inward else price(layer, other, here) for other in across]
+            start, slope = np.linalg.lstsq(matrix, np.array(values), rcond=None)[0].tolist()
+            into[self._single[(single.group, width)]] += start + slope * fixed
+            for part in joined:
+                if part.group == single.group:
+                    into[self._single[(single.group, width)]] += slope * part.width(width)
+                    continue
+                for other in self._widths[part.group]:
+                    into[self._column(single.group, width, part.group, other)] += slope * part.width(other)
 
     def _add_joined(self, layer: Layer, price: Price, into: Floats) -> float:
         """Add a + b in + c out + d in out, where both widths are sums over parts, term by term."""
@@ -188,7 +259,7 @@ class Program:
         `limits` are (expression, lowest, highest); they are scaled to their size, and so is the objective,
         because HiGHS works with absolute tolerances of 1e-6.
         """
-        constraints = [self._structure]
+        constraints = [self._structure, *(() if self._live is None else (self._live,))]
         for expression, lowest, highest in limits:
             size = float(np.abs(expression.coefficients).max()) or 1.0
             low, high = lowest - expression.constant, highest - expression.constant

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from itertools import pairwise
 
-from host.search.latency import LatencyModel
+from host.search.cost import CostModel
 from host.search.network import Network, Plan
 from host.search.solution import (
     TOLERANCE,
@@ -24,7 +24,7 @@ from host.search.solution import (
 def uniform(
     network: Network,
     widths: Widths,
-    price: Price | LatencyModel,
+    price: Price | CostModel,
     latency_ratio: float,
     losses: Mapping[str, Mapping[int, float]] | None = None,
 ) -> Solution:
@@ -33,10 +33,11 @@ def uniform(
     Each group takes the allowed width nearest to ratio x channels. Every ratio at which a group changes its
     width is looked at. At such a ratio two widths are equally near; where not all groups in that position can
     take the wider one, those first in the network do while the budget lasts, so that the plan comes as close
-    to the budget as a uniform one can. Raises Infeasible if not even the narrowest plan fits.
+    to the budget as a uniform one can. No branch is dropped for it. Raises Infeasible if not even the narrowest plan fits.
     """
     started = time.perf_counter()
     check_widths(network, widths)
+    widths = {name: tuple(width for width in each if width) or each for name, each in widths.items()}
     cost, budget = price_of(price), latency_ratio * (1 + TOLERANCE)
     switches = {1.0, 0.0}
     for group in network.groups:

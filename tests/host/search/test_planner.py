@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from host.search.network import Group, Layer, LayerKind, Network, Part, Plan
-from host.search.planner import Infeasible, neighbours, parameters, slowest_within, solve, uniform
+from host.search.planner import Budgets, Infeasible, neighbours, parameters, slowest_within, solve, uniform
 from host.search.program import coupled
 from host.search.solution import TOLERANCE, Price, total
 
@@ -122,11 +122,11 @@ def test_solve_equals_brute_force(seed: int, share: float, sized: bool) -> None:
     strict, lax = best(budget), best(budget * (1 + TOLERANCE))
     if lax is None:
         with pytest.raises(Infeasible):
-            solve(network, widths, losses, price, latency_ratio=budget, max_parameters=limit)
+            solve(network, widths, losses, price, latency_ratio=budget, budgets=Budgets(max_parameters=limit))
         return
     assume(strict is not None)
     assert strict is not None
-    found = solve(network, widths, losses, price, latency_ratio=budget, max_parameters=limit, gap=1e-9)
+    found = solve(network, widths, losses, price, latency_ratio=budget, budgets=Budgets(max_parameters=limit), gap=1e-9)
     assert found.loss is not None
     assert lax * (1 - 1e-6) - 1e-9 <= found.loss <= strict * (1 + 1e-6) + 1e-9
     assert found.predicted_ratio == pytest.approx(total(network, price, found.plan.kept))
@@ -173,7 +173,7 @@ def test_infeasible_carries_the_fastest_plan() -> None:
     assert caught.value.fastest_ratio == pytest.approx(min(ratios.values()), rel=1e-5)
     assert ratios[caught.value.fastest_plan.key()] == pytest.approx(min(ratios.values()), rel=1e-5)
     with pytest.raises(Infeasible, match="parameters"):
-        solve(network, widths, losses, price, latency_ratio=9.0, max_parameters=1)
+        solve(network, widths, losses, price, latency_ratio=9.0, budgets=Budgets(max_parameters=1))
 
 
 def test_at_least_uses_the_budget_when_losses_leave_it_open() -> None:
