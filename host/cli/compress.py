@@ -18,6 +18,7 @@ import platformdirs
 from host.cli import render
 from host.cli.errors import ExitCode
 from host.cli.quantities import fraction, latency_target, size_bytes
+from host.compress.options import CRITERIA
 
 if TYPE_CHECKING:
     from host.compress.options import LatencyTarget
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 @click.option("--method", type=click.Choice(["latency", "uniform"]), default="latency", show_default=True)
 @click.option(
     "--criterion",
-    type=click.Choice(["l1", "l2", "bn-gamma", "taylor", "random"]),
+    type=click.Choice(CRITERIA),
     default="taylor",
     show_default=True,
     help="Which channels of a layer go first.",

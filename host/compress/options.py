@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from device_agent.contract.errors import InvalidRequest
+from host.compress.plan_file import digest
 
 METHODS = ("latency", "uniform")
+#: The criteria of host.compress.importance by name; named here too, since that module needs torch.
+CRITERIA = ("taylor", "hessian", "l1", "l2", "fpgm", "bn-gamma", "random")
 PRECISIONS = ("auto", "float32", "int8")
 
 #: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
@@ -46,7 +50,7 @@ class CompressOptions:
 
     `epochs` is the fine-tuning budget over all rounds; `rounds` None lets the target decide; `probes` is the number of variants
     that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device decide,
-    float32 tries no other, int8 takes it whatever the device says.
+    float32 tries no other, int8 takes it whatever the device says. `plan` is the path of a plan.json to cut instead of planning.
     """
 
     model: str
@@ -66,11 +70,14 @@ class CompressOptions:
     max_memory_bytes: int | None = None
     max_accuracy_drop: float | None = None
     precision: str = "auto"
+    plan: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InvalidRequest(f"method {self.method!r} is not one of {', '.join(METHODS)}")
+        if self.criterion not in CRITERIA:
+            raise InvalidRequest(f"criterion {self.criterion!r} is not one of {', '.join(CRITERIA)}")
         if self.precision not in PRECISIONS:
             raise InvalidRequest(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
         for name in ("epochs", "batch_size", "probes"):
@@ -97,5 +104,5 @@ class CompressOptions:
         return rounds
 
     def identity(self) -> dict[str, Any]:
-        """Return all fields as JSON values: a run is resumed only under the same ones."""
-        return dataclasses.asdict(self)
+        """Return all fields as JSON values: a run is resumed only under the same ones. A plan counts by its content."""
+        return {**dataclasses.asdict(self), "plan": None if self.plan is None else digest(Path(self.plan))}

@@ -3,6 +3,7 @@ import torch
 from small_nets import ConcatFlatten, GroupedNet, TinyMobile, randomised
 from torch import nn
 
+from host.compress import options
 from host.compress.cuts import Side, mask_consumers
 from host.compress.groups import analyse
 from host.compress.importance import CRITERIA, scores
@@ -34,7 +35,7 @@ def with_dead_channels(module, cuts):
                         layer.bias[index] = 0
 
 
-@pytest.mark.parametrize("criterion", sorted(set(CRITERIA) - {"random"}))
+@pytest.mark.parametrize("criterion", sorted(set(CRITERIA) - {"random", "fpgm"}))
 @pytest.mark.parametrize(
     ("factory", "group"), [(TinyMobile, "block1.expand"), (TinyMobile, "stem"), (ConcatFlatten, "merge")]
 )
@@ -71,6 +72,10 @@ def test_taylor_is_the_first_order_change_of_the_loss():
     assert cuts["block1.expand"]
     ratio = found[:6] / torch.tensor(slopes, dtype=torch.float64)
     torch.testing.assert_close(ratio, ratio.mean().expand(6), rtol=0.05, atol=0)
+
+
+def test_the_command_offers_every_criterion():
+    assert tuple(CRITERIA) == options.CRITERIA
 
 
 def test_norms_by_hand():
@@ -123,9 +128,39 @@ def test_the_module_is_not_changed_by_gradients():
 def test_wrong_calls_say_what_is_missing():
     module = TinyMobile()
     network = analyse(module, EXAMPLE)
-    with pytest.raises(ValueError, match="there are bn-gamma, l1, l2, random, taylor"):
+    with pytest.raises(ValueError, match="there are bn-gamma, fpgm, hessian, l1, l2, random, taylor"):
         scores(network, module, "l3")
     with pytest.raises(ValueError, match="'taylor' needs batches"):
         scores(network, module, "taylor")
     with pytest.raises(ValueError, match="no batch"):
         scores(network, module, "taylor", [])
+
+
+def test_hessian_is_half_the_mean_squared_slope_of_each_image():
+    module = randomised(TinyMobile())
+    network = analyse(module, EXAMPLE)
+    images, labels = batches(1)[0]
+    found = scores(network, module, "hessian", [(images, labels)])["block1.expand"]
+    consumer = module.block1.project
+    gate = torch.ones(consumer.in_channels, requires_grad=True)
+    handle = consumer.register_forward_pre_hook(lambda _, inputs: inputs[0] * gate[:, None, None])
+    squares = torch.zeros(consumer.in_channels)
+    for image, label in zip(images, labels, strict=True):
+        loss = nn.functional.cross_entropy(module(image[None]), label[None])
+        squares += torch.autograd.grad(loss, gate)[0].square()
+    handle.remove()
+    expected = (squares / len(images) / 2).double()
+    torch.testing.assert_close(found, expected / expected.mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_geometric_median_is_the_filter_that_goes_first():
+    module = randomised(ConcatFlatten())
+    network = analyse(module, EXAMPLE)
+    filters = module.left.weight.detach().double().flatten(1)
+    distances = torch.stack([torch.stack([(one - two).norm() for two in filters]).sum() for one in filters])
+    torch.testing.assert_close(scores(network, module, "fpgm")["left"], distances / distances.mean())
+    with torch.no_grad():  # a filter in the midst of the others, and not the smallest of them
+        module.left.weight += 10
+        module.left.weight[3] = module.left.weight.mean(0)
+    assert int(scores(network, module, "fpgm")["left"].argmin()) == 3
+    assert int(scores(network, module, "l1")["left"].argmin()) != 3
