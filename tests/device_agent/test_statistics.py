@@ -267,6 +267,18 @@ def test_disturbed_runs_do_not_move_the_ratio_where_others_are_enough() -> None:
     assert paired_ratio_of(runs).ratio == pytest.approx(0.8, rel=0.02)
 
 
+def test_a_neighbour_that_hits_the_longer_artifact_more_often_does_not_move_the_ratio() -> None:
+    rng = random.Random(3)
+
+    def disturb(run: Run) -> Run:
+        hit = rng.random() < (0.75 if run.artifact == 0 else 0.6)
+        latency_ns = round(run.latency_ns * (rng.uniform(1.1, 3.0) if hit else 1))
+        return replace(run, latency_ns=latency_ns, disturbed=hit)
+
+    runs = tuple(disturb(run) for run in paired_runs(random.Random(6), 0.6, 100))
+    assert paired_ratio_of(runs).ratio == pytest.approx(0.6, rel=0.01)
+
+
 def test_a_block_that_only_one_artifact_finished_is_left_out() -> None:
     runs = tuple(paired_runs(random.Random(1), 0.8, 7))
     cut = runs[: -len(runs) // 7 + 5]
