@@ -38,7 +38,7 @@ def paired_ratio_of(
     """Like `paired_ratio`, on bare runs. A block holds two turns of each artifact, the second in mirrored order.
 
     Undisturbed runs alone are used where 20 % of the blocks, and at least ten, have one on each side: a neighbour on the
-    processor hits long runs more often than short ones, so with the disturbed ones the shorter artifact would look faster than it is.
+    processor hits long runs more often than short ones, so that the shorter artifact would look faster than it is.
     """
     ratios = block_log_ratios(runs, baseline, candidate)
     if not ratios:
