@@ -24,8 +24,8 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateGradients:
-    """By group, per channel (channels,): `first` is the mean over batches of |gradient of the batch's mean loss|, `square` the mean
-    over images of the squared gradient of the image's loss. Both in the loss's unit per gate.
+    """By group, per channel (channels,): `first` is the mean over batches of |gradient of the batch's mean loss|, `square` the
+    mean over images of the squared gradient of the image's loss. Both in the loss's unit per gate.
     """
 
     first: Mapping[str, Tensor]

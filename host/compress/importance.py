@@ -1,7 +1,7 @@
 """Criteria: how much each channel of a group matters, one score per channel. Higher stays longer.
 
-Every score of a group is divided by the group's mean, so that groups of different scale can be compared; a group of zeros stays zero.
-The order within a group, which decides what is cut, doesn't change by it.
+Every score of a group is divided by the group's mean, so that groups of different scale can be compared; a group of zeros stays
+zero. The order within a group, which decides what is cut, doesn't change by it.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def bn_gamma(group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
 
 
 def fpgm(_group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
-    """Sum of distances to the layer's other filters (geometric median; He et al., CVPR 2019, arXiv 1811.00250), over all producers
-    of the group: the filter that the others can best stand in for goes first.
+    """Sum of distances to the layer's other filters (geometric median; He et al., CVPR 2019, arXiv 1811.00250), over all
+    producers of the group: the filter that the others can best stand in for goes first.
     """
     return _over_filters(cuts, context.module, lambda filters: torch.cdist(filters, filters).sum(1))
 
@@ -111,8 +111,8 @@ def fpgm(_group: str, cuts: Sequence[Cut], context: Context) -> Tensor:
 def taylor(group: str, _cuts: Sequence[Cut], context: Context) -> Tensor:
     """First-order change of the loss when the channel goes (Molchanov et al., CVPR 2019, arXiv 1906.10771).
 
-    The gradient of the channel's gate, which equals the sum of weight x gradient over all weights that read the channel; its absolute
-    value per batch, averaged over the batches.
+    The gradient of the channel's gate, which equals the sum of weight x gradient over all weights that read the channel; its
+    absolute value per batch, averaged over the batches.
     """
     assert context.gradients is not None
     return context.gradients.first[group]
@@ -121,8 +121,9 @@ def taylor(group: str, _cuts: Sequence[Cut], context: Context) -> Tensor:
 def hessian(group: str, _cuts: Sequence[Cut], context: Context) -> Tensor:
     """Second-order change of the loss when the channel goes, the Hessian's diagonal taken as the empirical Fisher information.
 
-    Half the mean over images of the squared gradient of the channel's gate, summed over its readers before squaring: OBD's term
-    (LeCun et al., 1990) as in Theis et al., 2018, arXiv 1801.05787, and for coupled layers in Liu et al., ICML 2021, arXiv 2108.00708.
+    Half the mean over images of the squared gradient of the channel's gate, summed over its readers before squaring: OBD's
+    term (LeCun et al., 1990) as in Theis et al., 2018, arXiv 1801.05787, and for coupled layers in Liu et al., ICML 2021,
+    arXiv 2108.00708.
     """
     assert context.gradients is not None
     return context.gradients.square[group] / 2

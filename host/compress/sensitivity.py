@@ -71,6 +71,8 @@ def measure_losses(
     budget_s: float | None = None,
     measured_widths: int = MEASURED_WIDTHS,
     workers: int | None = None,
+    known: Mapping[tuple[str, int], float] | None = None,
+    on_found: Callable[[str, int, float], None] | None = None,
 ) -> dict[str, dict[int, float]]:
     """Return, by group and width, the rise of the mean cross entropy (nats) when only that width of one group
     is kept.
@@ -86,10 +88,17 @@ def measure_losses(
 
     Each of the `workers` (None: one per core that this process may use, up to 4) is a thread with one torch
     thread: the layers are too small to be worth sharing. `on_step(done, total)` is called from the caller's
-    thread. The result doesn't depend on the number of workers. Raises CalibrationFailed, or ValueError for
-    widths that don't fit.
+    thread. The result doesn't depend on the number of workers.
+
+    `on_found(group, width, rise)` is called, from the same thread, with every figure as it comes; figures given as `known` are
+    not measured again, so that a run that was stopped loses no more than those under way. Raises CalibrationFailed, or
+    ValueError for widths that don't fit.
     """
     tasks = _tasks(network, scores, widths, measured_widths)
+    asked = {(task.group.name, task.width) for task in tasks}
+    found = {key: loss for key, loss in (known or {}).items() if key in asked}
+    if len(found) == len(tasks):
+        return _all_complete(network, widths, found)
     if not batches:
         raise ValueError("losses cannot be measured without images")
     runner = SuffixRunner(module, batches[0][0][:1])
@@ -130,7 +139,40 @@ def measure_losses(
                 restore_weights(own.module, former)
                 own.restore_statistics()
 
-        found = _run_all(runner, tasks, measure, on_step, deadline, workers)
+        def keep(task: _Task, loss: float) -> None:
+            found[task.group.name, task.width] = loss
+            if on_found is not None:
+                on_found(task.group.name, task.width, loss)
+            if on_step is not None:
+                on_step(len(found), len(tasks))
+
+        left = [task for task in tasks if (task.group.name, task.width) not in found]
+        _run_all(runner, left, measure, keep, deadline, workers, covered={name for name, _ in found})
+    return _all_complete(network, widths, found)
+
+
+def estimated_losses(
+    network: PrunableNetwork, scores: Mapping[str, Tensor], widths: Mapping[str, tuple[int, ...]]
+) -> dict[str, dict[int, float]]:
+    """Return, by group and width, the summed scores of the channels that go: no image is run.
+
+    Scores in nats (`raw_scores` of Taylor or the Hessian) give a rough rise of the loss; others only an order. 0 at full width.
+    """
+    losses: dict[str, dict[int, float]] = {}
+    for group in network.network.groups:
+        if group.name not in widths:
+            continue
+        losses[group.name] = {}
+        for width in sorted({*widths[group.name], group.channels}, reverse=True):
+            stay = channels_to_keep(network, scores, Plan(kept={group.name: width}))[group.name]
+            gone = sorted(set(range(group.channels)) - set(stay))
+            losses[group.name][width] = float(scores[group.name][gone].sum())
+    return losses
+
+
+def _all_complete(
+    network: PrunableNetwork, widths: Mapping[str, tuple[int, ...]], found: Mapping[tuple[str, int], float]
+) -> dict[str, dict[int, float]]:
     return {
         group.name: _complete(group, widths[group.name], {w: v for (name, w), v in found.items() if name == group.name})
         for group in network.network.groups
@@ -181,10 +223,11 @@ def _run_all(
     runner: SuffixRunner,
     tasks: Sequence[_Task],
     measure: Callable[[SuffixRunner, _Task], float],
-    on_step: Callable[[int, int], None] | None,
+    keep: Callable[[_Task, float], None],
     deadline: float | None,
     workers: int | None,
-) -> dict[tuple[str, int], float]:
+    covered: set[str],
+) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = max(1, min(workers or min(cores, MAX_WORKERS), len(tasks)))
     runners: queue.SimpleQueue[SuffixRunner] = queue.SimpleQueue()
@@ -198,8 +241,6 @@ def _run_all(
         finally:
             runners.put(own)
 
-    found: dict[tuple[str, int], float] = {}
-    covered: set[str] = set()
     waiting = list(reversed(tasks))
     running: dict[Future[float], _Task] = {}
     # Threads of a pool have torch's default count until told otherwise.
@@ -222,13 +263,10 @@ def _run_all(
                             f"the loss is {loss} when group {task.group.name} keeps {task.width} of "
                             f"{task.group.channels} channels: allow it no width below, or leave the group out"
                         )
-                    found[task.group.name, task.width] = loss
-                    if on_step is not None:
-                        on_step(len(found), len(tasks))
+                    keep(task, loss)
         finally:
             for future in running:
                 future.cancel()
-    return found
 
 
 def _complete(group: Group, widths: Sequence[int], measured: Mapping[int, float]) -> dict[int, float]:

@@ -9,7 +9,7 @@ from small_nets import ConcatFlatten, TinyMobile, randomised
 from host.compress.evaluation import recalibrate_batch_norm
 from host.compress.groups import analyse
 from host.compress.importance import scores
-from host.compress.sensitivity import CalibrationFailed, calibration_batches, measure_losses
+from host.compress.sensitivity import CalibrationFailed, calibration_batches, estimated_losses, measure_losses
 from host.compress.suffix import SuffixRunner
 from host.compress.surgery import channels_to_keep, prune
 from host.datasets.dataset import Split
@@ -160,3 +160,48 @@ def test_calibration_batches_are_drawn_once_each():
     labels = torch.cat([labels for _, labels in batches])
     assert len(set(labels.tolist())) == 20
     assert torch.equal(torch.cat([images for images, _ in batches]).flatten().long(), labels)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_run_that_was_stopped_measures_only_the_rest(case):
+    module, network, ranking = case
+    widths = {group.name: (1, group.channels // 2) for group in network.network.groups}
+    whole = measure_losses(network, module, ranking, widths, data(), workers=1)
+    kept = {}
+
+    def stop_after_two(group, width, loss):
+        kept[group, width] = loss
+        if len(kept) == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        measure_losses(network, module, ranking, widths, data(), workers=1, on_found=stop_after_two)
+    rest = {}
+    again = measure_losses(
+        network,
+        module,
+        ranking,
+        widths,
+        data(),
+        known=kept,
+        on_found=lambda group, width, loss: rest.update({(group, width): loss}),
+    )
+    assert again == whole
+    assert not set(rest) & set(kept)
+    assert len(rest) + len(kept) == 2 * len(widths)
+    # With everything known, no image is run: batches that cannot be are no matter.
+    assert measure_losses(network, module, ranking, widths, [], known={**kept, **rest}) == whole
+
+
+def test_estimates_add_up_the_scores_that_go(case):
+    _module, network, ranking = case
+    widths = {group.name: (group.channels // 2,) for group in network.network.groups}
+    found = estimated_losses(network, ranking, widths)
+    for group in network.network.groups:
+        half = group.channels // 2
+        assert found[group.name][group.channels] == 0
+        lowest = sorted(ranking[group.name].tolist())[: group.channels - half]
+        assert found[group.name][half] == pytest.approx(sum(lowest))
