@@ -6,15 +6,21 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from host.compress.attempt import Attempt
 from host.compress.device_accuracy import tested_on_device
 from host.compress.evaluation import evaluate
 from host.compress.final import target_ratio
+from host.compress.findings import findings
+from host.compress.manifest import MANIFEST, ArtifactFile, reference_images, write_manifest
 from host.compress.nodes import ExportedModel
+from host.compress.plan_file import PlanFile
 from host.compress.precision import Choice, choose_precision
 from host.compress.record import header, plan_of, structure, tested, unmet
 from host.compress.rounds import Candidate
@@ -22,8 +28,18 @@ from host.compress.session import Session
 from host.compress.surgery import save_compressed
 from host.compress.variants import VARIANTS_FOLDER
 from host.files import write_whole
+from host.report.page import report_page
 from host.search.budgets import WINDOW
 from host.search.latency import LatencyModel
+
+#: What every finished run writes beside its models, by the record's name for it.
+FILES = {
+    "plan": "plan.json",
+    "manifest": MANIFEST,
+    "measurements": "measurements.jsonl",
+    "record": "record.json",
+    "report": "report.html",
+}
 
 
 def planned(session: Session, target: float, candidate: Candidate) -> dict[str, Any]:
@@ -32,7 +48,7 @@ def planned(session: Session, target: float, candidate: Candidate) -> dict[str, 
         "target": {"latency_ratio": target, "latency_ns": session.options.target.latency_ns},
         "reason": candidate.found.reason,
         "chosen": candidate.method,
-        "predicted_ratio": candidate.predicted,
+        "predicted_ratio": None if session.options.plan is not None else candidate.predicted,
         "measured_ratio": candidate.found.best.ratio,
         "device_seconds": session.measuring.device_ns / 1e9,
         "plan": plan_of(session.network, candidate.state.plan),
@@ -43,10 +59,13 @@ def planned(session: Session, target: float, candidate: Candidate) -> dict[str, 
 def finish(
     session: Session,
     baseline: Mapping[str, Any],
-    model: LatencyModel,
+    model: LatencyModel | None,
     attempt: Attempt,
 ) -> dict[str, Any]:
-    """Choose the precision, touch the test images for the first and only time, write all files, and return the record."""
+    """Choose the precision, touch the test images for the first and only time, write all files, and return the record.
+
+    Without a latency model (a plan was replayed) the record has no prices.
+    """
     candidate, module = attempt.candidate, attempt.candidate.state.module
     final = session.export(module, "model")  # a later attempt may lie there
     choice = choose_precision(session, module, final, attempt.comparison)
@@ -82,14 +101,15 @@ def finish(
         "met": not problems,
         "reason": "; ".join(problems) or _spare(choice, target, candidate.found.reason),
         "output_check": attempt.comparison["check"],
-        "latency_model_error": None if (error := model.held_out_error()) is None else dataclasses.asdict(error),
+        "latency_model_error": _model_error(model),
         "precision": choice.document,
         "artifacts": {
             "onnx": str(final.path),
             **({} if choice.artifact is None else {choice.artifact: str(choice.file.path)}),
             "checkpoint": str(checkpoint),
-            "record": str(session.out / "record.json"),
+            **{name: str(session.out / file) for name, file in FILES.items()},
         },
+        **findings(session, model, candidate.state.plan),
     }
     metadata = {"data": session.subject.data.name, "latency_ratio": attempt.comparison["latency_ratio"]}
     if choice.artifact is None:  # else the test images were the other file's alone
@@ -102,10 +122,83 @@ def finish(
         arguments=session.subject.model.arguments,
         metadata=metadata,
     )
-    write_whole(session.out / "record.json", (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
-    (session.out / "variant.onnx").unlink(missing_ok=True)
-    shutil.rmtree(session.out / VARIANTS_FOLDER, ignore_errors=True)
+    _write_plan(session, attempt, session.out / FILES["plan"])
+    _write_manifest(session, module, final, choice)
+    lines = "".join(json.dumps(each, allow_nan=False) + "\n" for each in session.trace.measurements)
+    write_whole(session.out / FILES["measurements"], lines.encode())
+    write_whole(session.out / FILES["report"], report_page(record).encode())
+    write_whole(session.out / FILES["record"], (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+    session.once("finished", lambda: None)
+    _clean(session.out)
     return record
+
+
+def finished(session: Session) -> dict[str, Any] | None:
+    """Return the record of a run that has already come to its end in this folder, None for any other."""
+    path = session.out / FILES["record"]
+    if "finished" not in session.journal or not path.exists():
+        return None
+    _clean(session.out)
+    record: dict[str, Any] = json.loads(path.read_bytes())
+    return record
+
+
+def _clean(out: Path) -> None:
+    """Remove what only a run that is to be resumed needs."""
+    for path in (*out.glob("*.training"), *out.glob("variant.*")):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(out / VARIANTS_FOLDER, ignore_errors=True)
+
+
+def _write_plan(session: Session, attempt: Attempt, path: Path) -> None:
+    options = session.options
+    PlanFile(
+        model=options.model,
+        weights=session.subject.fingerprints()["weights"],
+        channels={group.name: group.channels for group in session.network.groups},
+        kept={group.name: tuple(sorted(attempt.candidate.state.kept[group.name])) for group in session.network.groups},
+        target=dataclasses.asdict(options.target),
+        latency_ratio=float(attempt.comparison["latency_ratio"]),
+    ).write(path)
+
+
+def _write_manifest(session: Session, module: nn.Module, final: ExportedModel, choice: Choice) -> None:
+    """Write the references: PyTorch's answers for the float32 file, the device's own for one of a lower precision."""
+    images = reference_images(session.subject.data)
+    with torch.no_grad():
+        answers = module(torch.from_numpy(images)).numpy()
+    made = [
+        ArtifactFile(
+            role="onnx", path=final.path, precision="float32", outputs=answers, computed_by="PyTorch on the host"
+        )
+    ]
+    if choice.artifact is not None:
+        info, settings = session.measuring.device.info, session.measuring.settings
+        version = next(each.version for each in info.runtimes if each.name == settings.runtime)
+        given = session.once(
+            f"reference outputs {choice.file.sha256[:8]}",
+            lambda: session.measuring.outputs(choice.file, images).tolist(),
+        )
+        made.append(
+            ArtifactFile(
+                role=choice.artifact,
+                path=choice.file.path,
+                precision=choice.precision,
+                outputs=np.asarray(given, dtype=np.float32),
+                computed_by=f"{settings.runtime} {version} on {info.cpu}",
+            )
+        )
+    others = {
+        "checkpoint": session.out / "model.pt",
+        "plan": session.out / FILES["plan"],
+        "baseline": session.baseline.path,
+    }
+    write_manifest(session.out, model=session.options.model, data=session.subject.data, artifacts=made, others=others)
+
+
+def _model_error(model: LatencyModel | None) -> dict[str, Any] | None:
+    error = None if model is None else model.held_out_error()
+    return None if error is None else dataclasses.asdict(error)
 
 
 def _figures(session: Session, module: nn.Module, file: ExportedModel, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Reports: one self-contained HTML page from the record of a finished run."""
