@@ -1,4 +1,7 @@
-"""The whole compression on a real agent, with a net and data small enough for seconds. Nothing here asserts on a time."""
+"""The whole compression with a net and data small enough for seconds, once on a real agent, else on a device of known prices.
+
+Nothing here asserts on a time.
+"""
 
 import contextlib
 import dataclasses
@@ -34,8 +37,9 @@ from host.search.planner import Infeasible
 from host.search.probe import Probe
 from host.zoo.cifar_resnet import CifarResNet
 from host.zoo.registry import ZooModel
+from tests.support.priced_device import priced_device
 
-SHAPE = (1, 16, 16)
+SHAPE = (1, 12, 12)
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/schemas/compress.schema.json").read_text())
 
 
@@ -76,7 +80,12 @@ def subject() -> Subject:
 
 
 @pytest.fixture
-def device(agent: Any) -> Iterator[Device]:
+def device() -> Device:
+    return priced_device()
+
+
+@pytest.fixture
+def real_device(agent: Any) -> Iterator[Device]:
     with AgentClient(agent.address) as client:
         yield Device(name="bench", client=client, info=client.describe())
 
@@ -108,11 +117,12 @@ def options(**changes: Any) -> CompressOptions:
     return CompressOptions(**values)
 
 
-def test_a_network_is_compressed_and_a_second_call_repeats_nothing(
-    subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_network_is_compressed_on_a_real_agent_and_a_second_call_repeats_nothing(
+    subject: Subject, real_device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measuring = measuring_on(device, store)
-    record = compress(options(), subject, measuring, out=tmp_path / "out")
+    measuring = measuring_on(real_device, store)
+    wanted = options(target=LatencyTarget(ratio=0.75), epochs=1, probes=2)
+    record = compress(wanted, subject, measuring, out=tmp_path / "out")
 
     before, after = record["baseline"], record["result"]
     assert after["parameters"] < before["parameters"]
@@ -139,9 +149,9 @@ def test_a_network_is_compressed_and_a_second_call_repeats_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a finished measurement ran again")
 
-    monkeypatch.setattr(device.client, "measure", refuse)
+    monkeypatch.setattr(real_device.client, "measure", refuse)
     fresh = Subject(model=ZooModel(name="bars", module=net(), input_shape=SHAPE, num_classes=3), data=subject.data)
-    again = compress(options(), fresh, measuring_on(device, store), out=tmp_path / "out")
+    again = compress(wanted, fresh, measuring_on(real_device, store), out=tmp_path / "out")
     assert again == json.loads(json.dumps(record))
 
 
@@ -167,13 +177,13 @@ def test_a_run_that_is_killed_again_and_again_ends_all_the_same(
     while record is None:
         starts += 1
         assert starts < 60
-        left[0] = 2
+        left[0] = 3
         fresh = Subject(model=ZooModel(name="bars", module=net(), input_shape=SHAPE, num_classes=3), data=subject.data)
         with contextlib.suppress(Killed):
             record = compress(options(), fresh, measuring_on(device, store), out=tmp_path / "out")
     steps = [json.loads(line) for line in (tmp_path / "out" / "journal.jsonl").read_text().splitlines()[1:]]
     keys = [step["key"] for step in steps]
-    assert starts == len(keys) // 2 + 1
+    assert starts == len(keys) // 3 + 1
     assert len(set(keys)) == len(keys)
     assert record["device_seconds"] == pytest.approx(sum(step["value"]["device_ns"] for step in steps) / 1e9)
     jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
@@ -271,7 +281,7 @@ def test_residual_streams_with_padded_shortcuts_are_compressed(
 ) -> None:
     def residual() -> nn.Module:
         torch.manual_seed(0)
-        return CifarResNet(depth=8, width=2.0, in_channels=1, num_classes=3, input_size=16).eval()
+        return CifarResNet(depth=8, width=2.0, in_channels=1, num_classes=3, input_size=12).eval()
 
     model = ZooModel(name="resnet8", module=residual(), input_shape=SHAPE, num_classes=3)
     padded = Subject(model=model, data=subject.data)

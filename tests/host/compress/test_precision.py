@@ -1,4 +1,7 @@
-"""Which precision is taken: the rules on made-up measurements, and one trial on a real agent. Nothing here asserts on a time."""
+"""Which precision is taken: the rules on made-up measurements, trials on a device of known prices and one on a real agent.
+
+Nothing here asserts on a time.
+"""
 
 import contextlib
 import json
@@ -32,6 +35,7 @@ from host.fleet.devices import Device
 from host.results.store import ResultStore
 from tests.host.compress.test_pipeline import SCHEMA, SHAPE, Killed, measuring_on, options
 from tests.host.compress.test_pipeline import device as device
+from tests.host.compress.test_pipeline import real_device as real_device
 from tests.host.compress.test_pipeline import store as store
 from tests.host.compress.test_pipeline import subject as subject
 
@@ -198,10 +202,10 @@ def opened(subject: Subject, device: Device, store: ResultStore, out: Path, **ch
     return Session(wanted, subject, measuring_on(device, store), out, Observer())
 
 
-def test_a_device_that_refuses_one_file_measures_the_others(
-    subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_agent_that_refuses_one_file_measures_the_others(
+    subject: Subject, real_device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = opened(subject, device, store, tmp_path)
+    session = opened(subject, real_device, store, tmp_path)
     exported = session.export(session.original, "model")
     trial = PrecisionTrial(session, session.original, exported, measure_final(session, exported))
     in_turns, outputs, jobs = Measuring.in_turns, Measuring.outputs, []
