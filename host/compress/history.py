@@ -12,11 +12,15 @@ class TrainingError(StableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
-    """One epoch. `epoch` counts from 1; accuracies are in 0 - 1; `learning_rate` is that of its last step."""
+    """One epoch. `epoch` counts from 1; accuracies are in 0 - 1; `learning_rate` is that of its last step.
+
+    `train_accuracy` is on augmented images as they were learned (of mixed ones by the label of the larger part); None where a
+    step function of the user's keeps the logits to itself. Validation is of the averaged weights where there are such.
+    """
 
     epoch: int
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     validation_loss: float
     validation_accuracy: float
     learning_rate: float
@@ -29,7 +33,7 @@ class History:
 
     epochs: tuple[EpochRecord, ...]
     best_epoch: int
-    stopped: Literal["finished", "deadline"]
+    stopped: Literal["finished", "deadline", "early"]
 
     @property
     def best(self) -> EpochRecord:
