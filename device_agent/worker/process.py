@@ -84,16 +84,28 @@ def _threads() -> list[int]:
 
 def set_nice(nice: int | None) -> None:
     """Take this niceness. InvalidRequest if the agent may not give it: without privilege it can only be raised."""
-    if nice is None:
-        return
-    try:
-        for thread in _threads():
-            os.setpriority(os.PRIO_PROCESS, thread, nice)
-    except PermissionError as error:
-        raise InvalidRequest(
-            f"nice={nice}: this agent has niceness {os.getpriority(os.PRIO_PROCESS, 0)} and may not lower it; give a larger"
-            " number, or start the agent with CAP_SYS_NICE (in its systemd unit: AmbientCapabilities=CAP_SYS_NICE)"
-        ) from error
+    if nice is not None:
+        try:
+            for thread in _threads():
+                os.setpriority(os.PRIO_PROCESS, thread, nice)
+        except PermissionError as error:
+            raise InvalidRequest(
+                f"nice={nice}: this agent has niceness {os.getpriority(os.PRIO_PROCESS, 0)} and may not lower it; give a larger"
+                " number, or start the agent with CAP_SYS_NICE (in its systemd unit: AmbientCapabilities=CAP_SYS_NICE)"
+            ) from error
+    _weigh_session()
+
+
+def _weigh_session() -> None:
+    """Give this session the niceness of its leader, if that is us.
+
+    Linux's autogroups share the processors out by sessions first, and niceness counts within one only (sched(7)). A worker has a
+    session of its own, so whatever niceness it has, set or inherited, would have no effect.
+    """
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    if nice and os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # no autogroups in this kernel, or not allowed
+            Path("/proc/self/autogroup").write_text(f"{nice}\n")
 
 
 def steal_ticks() -> int | None:

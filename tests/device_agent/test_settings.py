@@ -94,6 +94,15 @@ def test_every_thread_of_the_worker_has_the_niceness() -> None:
     assert set(told(TELLING)["nice"]) == {own}
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="a kernel without autogroups")
+def test_a_session_of_its_own_gets_the_niceness_as_well() -> None:
+    code = "from device_agent.worker.process import set_nice; set_nice(7); print(open('/proc/self/autogroup').read())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, start_new_session=True)
+    assert done.stdout.strip().endswith("nice 7"), done.stdout + done.stderr
+
+
 def test_a_niceness_that_the_agent_may_not_give_is_refused_with_what_to_do() -> None:
     code = (
         "import os\n"
