@@ -8,7 +8,7 @@ feature among five, and never the price. `macs_line` is the model that others us
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,11 @@ __all__ = ["HeldOutError", "LatencyModel", "MacsLine", "Prediction", "Probe", "m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyModel:
-    """Fitted prices of one network on one device, runtime and setting. Made by `fit`; a value."""
+    """Fitted prices of one network on one device, runtime and setting. Made by `fit`; a value.
+
+    `full_ratio` is the latency of the full plan over the baseline's: 1 but where the variants are in another precision than the
+    baseline. All ratios are to the baseline.
+    """
 
     network: Network
     probes: tuple[Probe, ...]
@@ -31,6 +35,7 @@ class LatencyModel:
     granularity: Granularity | None
     estimate: Estimate
     errors: tuple[float, ...]
+    full_ratio: float = 1.0
 
     @classmethod
     def fit(
@@ -39,6 +44,8 @@ class LatencyModel:
         probes: Sequence[Probe],
         baseline_ns: float,
         granularity: Granularity | None = None,
+        *,
+        full_ratio: float = 1.0,
     ) -> LatencyModel:
         """Fit `probes`; with node times from any of them per layer, else over whole nets. ValueError without
         a probe.
@@ -52,8 +59,13 @@ class LatencyModel:
         rows = [plan_features(network, probe.plan.kept, granularity) for probe in probes]
         baseline = plan_features(network, network.full_plan().kept, granularity)
 
+        def priced(chosen: Sequence[int]) -> Estimate:
+            own = [_over_full(probes[index], full_ratio) for index in chosen]
+            found = estimate(network, own, [rows[index] for index in chosen], baseline)
+            return replace(found, overhead=full_ratio * found.overhead, scale=full_ratio * found.scale)
+
         def refit(chosen: Sequence[int]) -> Callable[[int], float]:
-            part = estimate(network, [probes[i] for i in chosen], [rows[i] for i in chosen], baseline)
+            part = priced(chosen)
             return lambda index: part.total(network, rows[index])
 
         return cls(
@@ -61,13 +73,15 @@ class LatencyModel:
             probes=tuple(probes),
             baseline_ns=baseline_ns,
             granularity=granularity,
-            estimate=estimate(network, probes, rows, baseline),
+            estimate=priced(range(len(probes))),
             errors=_left_out(network, probes, refit),
+            full_ratio=full_ratio,
         )
 
     def updated(self, probe: Probe) -> LatencyModel:
         """Return the model fitted with one more measured plan."""
-        return LatencyModel.fit(self.network, (*self.probes, probe), self.baseline_ns, self.granularity)
+        probes = (*self.probes, probe)
+        return LatencyModel.fit(self.network, probes, self.baseline_ns, self.granularity, full_ratio=self.full_ratio)
 
     def price(self, layer: Layer, width_in: int, width_out: int) -> float:
         """Return the layer's fraction of the baseline's latency at these widths.
@@ -148,6 +162,12 @@ def macs_line(network: Network, probes: Sequence[Probe]) -> MacsLine:
 
     slope, intercept = line(range(len(probes)))
     return MacsLine(slope=slope, intercept=intercept, errors=_left_out(network, probes, refit))
+
+
+def _over_full(probe: Probe, full_ratio: float) -> Probe:
+    """Return the probe with its ratio to the full plan's latency in place of that to the baseline's."""
+    ratio, low, high = (each / full_ratio for each in (probe.ratio, probe.ratio_low, probe.ratio_high))
+    return replace(probe, ratio=ratio, ratio_low=low, ratio_high=high)
 
 
 def _check_names(network: Network, probes: Sequence[Probe]) -> None:

@@ -130,6 +130,25 @@ def test_prices_add_up_to_the_prediction(network: Network, widths: Any, make_dev
             assert total(network, model.price, plan.kept) == pytest.approx(model.predict(plan).ratio)
 
 
+@pytest.mark.parametrize("nodes", [True, False])
+def test_variants_in_another_precision_than_the_baseline(
+    network: Network, widths: Any, make_device: Any, nodes: bool
+) -> None:
+    """If all of them, the full plan too, take 0.7 of the time, then so do all predictions."""
+    device = make_device(network, seed=2)
+    probes = [device.measure(plan, nodes=nodes) for plan in probe_plans(network, widths, 6, 0)]
+    faster = [
+        replace(each, ratio=0.7 * each.ratio, ratio_low=0.7 * each.ratio_low, ratio_high=0.7 * each.ratio_high)
+        for each in probes
+    ]
+    model = LatencyModel.fit(network, probes[:5], baseline_ns=1e6).updated(probes[5])
+    other = LatencyModel.fit(network, faster[:5], baseline_ns=1e6, full_ratio=0.7).updated(faster[5])
+    for plan in new_plans(widths, 5, 0):
+        assert other.predict(plan).ratio == pytest.approx(0.7 * model.predict(plan).ratio)
+        assert total(network, other.price, plan.kept) == pytest.approx(other.predict(plan).ratio)
+    assert other.errors == pytest.approx(model.errors)
+
+
 def test_extrapolation_is_named(network: Network, widths: Any, make_device: Any, granularity: Any) -> None:
     device = make_device(network, seed=4)
     inner = {name: each[2:] for name, each in widths.items()}
