@@ -28,6 +28,14 @@ REPEATS = {
 GROUPS = 2
 
 
+def groups_of(kind: LayerKind, width_in: int, width_out: int) -> int:
+    """Return the convolution groups of a probed layer. ValueError for widths that such a layer cannot have."""
+    groups = {LayerKind.DEPTHWISE: width_out, LayerKind.GROUPED: GROUPS}.get(kind, 1)
+    if width_in % groups or width_out % groups or (kind is LayerKind.DEPTHWISE and width_in != width_out):
+        raise ValueError(f"a {kind.value} layer cannot have input width {width_in} and output width {width_out}")
+    return groups
+
+
 class _Graph:
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -55,9 +63,7 @@ def layer_model(
 
     ValueError for a depthwise layer of two different widths, or a grouped one whose widths the groups do not divide.
     """
-    groups = {LayerKind.DEPTHWISE: width_out, LayerKind.GROUPED: GROUPS}.get(kind, 1)
-    if width_in % groups or width_out % groups or (kind is LayerKind.DEPTHWISE and width_in != width_out):
-        raise ValueError(f"a {kind.value} layer cannot have input width {width_in} and output width {width_out}")
+    groups = groups_of(kind, width_in, width_out)
     graph = _Graph(seed)
     if kind is LayerKind.LINEAR:
         input_shape, output_shape = [1, width_in], [1, width_out]

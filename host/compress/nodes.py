@@ -1,4 +1,4 @@
-"""From the nodes that ONNX Runtime's profiler names back to the layers of the model. No torch here."""
+"""From the nodes that a runtime's profiler names back to the layers of the model. No torch here."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ _AFFIXES = re.compile(r"^fused |(_nchwc|_nhwc|/[A-Za-z]+Fusion|_token_\d+|_kerne
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedModel:
-    """An ONNX file. `layer_nodes` maps its Conv, Gemm and MatMul nodes to layers of the module, in the order
-    of execution; `layer_names` maps every name under which a runtime may show a layer's work.
+    """An exported file. `layer_nodes` maps its operators with weights to layers of the module, in the order of execution: an ONNX
+    file's Conv, Gemm and MatMul nodes by their names, a TFLite file's operators by the tensors that they make. `layer_names` maps
+    every name under which a runtime may show a layer's work.
     """
 
     path: Path
@@ -92,12 +93,17 @@ def assign_nodes(nodes: Sequence[NodeTime], exported: ExportedModel) -> tuple[di
     times: dict[str, float] = {}
     other_ns = 0.0
     for node in nodes:
-        layer = layer_of(node.name, exported.layer_names)
+        layer = layer_of(node.name, exported.layer_names) or _of_sources(node, exported.layer_names)
         if layer is None:
             other_ns += node.median_ns
         else:
             times[layer] = times.get(layer, 0.0) + node.median_ns
     return times, other_ns
+
+
+def _of_sources(node: NodeTime, names: Mapping[str, str]) -> str | None:
+    """The layer among the file's operators that a runtime's own operator was made of, as LiteRT tells them."""
+    return next((names[source] for source in node.sources if source in names), None)
 
 
 def layer_of(node: str, names: Mapping[str, str]) -> str | None:

@@ -1,0 +1,1 @@
+"""TFLite files: made by litert-torch, cut narrower, built layer by layer, and quantized."""

@@ -1,0 +1,54 @@
+"""Running a `.tflite` file on this host's own processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from host.compress.tflite.flatbuffer import TfliteUnavailable
+
+
+def run_tflite(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Run `images` (N, C, H, W) one by one; return the first outputs stacked.
+
+    Uses the built-in kernels: the delegate announces itself on stderr. Raises TfliteUnavailable, and what the interpreter raises.
+    """
+    try:
+        from ai_edge_litert import interpreter as litert
+    except ImportError as error:
+        raise TfliteUnavailable(
+            "TFLite files are checked with ai-edge-litert, which is not installed on this host; "
+            "install it with: pip install 'boardfit[litert]'"
+        ) from error
+    kernels = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    model: Any = litert.Interpreter(model_path=str(path), num_threads=1, experimental_op_resolver_type=kernels)
+    model.allocate_tensors()
+    source, target = model.get_input_details()[0]["index"], model.get_output_details()[0]["index"]
+    found = []
+    for image in images:
+        model.set_tensor(source, image[None])
+        model.invoke()
+        found.append(np.array(model.get_tensor(target)))
+    return np.concatenate(found)
+
+
+@torch.no_grad()
+def difference(path: Path, module: nn.Module, images: Tensor) -> float:
+    """Return the largest difference of the file's outputs from those of `module`, as a share of the module's largest output.
+
+    Infinite for outputs of another shape, and for such as are not finite. `module` is run in evaluation mode, and left as it was.
+    """
+    training = module.training
+    try:
+        expected = module.eval()(images).numpy()
+    finally:
+        module.train(training)
+    found = run_tflite(path, images.numpy())
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-30))
