@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from device_agent.contract.errors import StableError
+from host.compress.channels.branches import find_branches
 from host.compress.channels.grouping import group_channels
+from host.compress.channels.liveness import live_tensors
 from host.compress.channels.run import trace
 from host.compress.channels.trace import Trace
 from host.compress.cuts import Cut, PrunableNetwork
 from host.compress.layers import layer_views
-from host.compress.proof import Refused, disagreement, first_line, make_probe, outputs_of
-from host.search.network import Group, LeftAlone, Network
+from host.compress.proof import Refused, disagreement, first_line, make_probe, outputs_of, vanish
+from host.search.network import Branch, Group, LeftAlone, Network
 
 
 class ModelNotPrunable(StableError):
@@ -59,11 +61,14 @@ def analyse(module: nn.Module, example: Tensor) -> PrunableNetwork:
     groups, refused = proof.sift(grouping.groups)
     reasons = dict(grouping.reasons) | {layer: reason for group, reason in refused for layer in group.layers}
     cuts = {group.name: grouping.cuts[group.name] for group in groups}
+    branches = proof.vanishing(find_branches(found, groups, cuts))
     return PrunableNetwork(
         network=Network(
             layers=layer_views(probe, found.executed, cuts),
             groups=groups,
             left_alone=tuple(LeftAlone(layer=name, reason=reasons[name]) for name in found.executed if name in reasons),
+            branches=branches,
+            tensors=live_tensors(found, {group.name: grouping.atoms[group.name] for group in groups}, branches),
         ),
         cuts=cuts,
         input_shape=(example.shape[1], example.shape[2], example.shape[3]),
@@ -108,6 +113,12 @@ class _Proof:
                 continue
             together.append(group)
         return tuple(together), refused
+
+    def vanishing(self, branches: Sequence[Branch]) -> tuple[Branch, ...]:
+        """Return the branches that can be dropped: all at once, else those that can alone."""
+        if not branches or vanish(self.probe, self.images, self.whole, self.cuts, branches):
+            return tuple(branches)
+        return tuple(each for each in branches if vanish(self.probe, self.images, self.whole, self.cuts, [each]))
 
     def _pick(self, trials: Sequence[tuple[Group, Sequence[Group]]], refused: list[tuple[Group, str]]) -> list[Group]:
         passed = []

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from host.compress.cuts import Cut, mask_consumers, restore_weights, slice_channels
-from host.search.network import Group
+from host.compress.depth import drop_branches, fit_norms
+from host.search.network import Branch, Group
 
 #: Largest difference allowed between a cut and a masked network, as a share of the largest output (float32).
 TOLERANCE = 1e-4
@@ -102,6 +103,40 @@ def disagreement(
     if not effect > TOLERANCE:
         return "removing its channels has no effect on the outputs, so the cut cannot be checked"
     return None
+
+
+@torch.no_grad()
+def vanish(
+    probe: nn.Module,
+    images: Tensor,
+    whole: Sequence[Tensor],
+    cuts: Mapping[str, Sequence[Cut]],
+    branches: Sequence[Branch],
+) -> bool:
+    """Whether the network without `branches` yields what it yields with their groups masked, and not what the whole one does.
+
+    `probe` is as before afterwards.
+    """
+    removed = {branch.group: range(len(cuts[branch.group][0].indices)) for branch in branches}
+    former, means = mask_consumers(probe, cuts, removed), fit_norms(probe, branches)
+    try:
+        masked = outputs_of(probe, images)
+    finally:
+        restore_weights(probe, former)
+        for name, mean in means.items():
+            norm = probe.get_submodule(name)
+            assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+            assert norm.running_mean is not None
+            norm.running_mean.copy_(mean)
+    try:
+        without = copy.deepcopy(probe)
+        drop_branches(without, cuts, branches)
+        dropped = outputs_of(without, images)
+    except Exception:
+        return False
+    if [value.shape for value in dropped] != [value.shape for value in whole]:
+        return False
+    return _difference(dropped, masked) <= TOLERANCE < _difference(masked, whole)
 
 
 def _difference(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:

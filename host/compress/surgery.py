@@ -26,6 +26,7 @@ from host.compress.cuts import (
     slice_layer,
     width,
 )
+from host.compress.depth import ConstantChannels, Vanished, drop_again, drop_branches, dropped_of
 from host.search.network import Group, Plan
 from host.zoo.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_state, save_checkpoint
 
@@ -49,11 +50,16 @@ def channels_to_keep(network: PrunableNetwork, scores: Mapping[str, Tensor], pla
     """Keep the channels of the highest scores (channels,), as many as `plan` says; of equals the lower index.
 
     Where the structure asks for a multiple (grouped convolutions), each of that many consecutive blocks keeps
-    as many. Groups that `plan` does not name keep all. Raises ValueError for counts that don't fit the group.
+    as many. Groups that `plan` does not name keep all, those whose branch may vanish can keep none. Raises ValueError for counts
+    that don't fit the group.
     """
     kept: dict[str, list[int]] = {}
+    vanishing = {branch.group for branch in network.network.branches}
     for group in network.network.groups:
         count = plan.kept.get(group.name, group.channels)
+        if not count and group.name in vanishing:
+            kept[group.name] = []
+            continue
         if not 0 < count <= group.channels or count % group.multiple:
             raise ValueError(
                 f"group {group.name} has {group.channels} channels in multiples of {group.multiple}, "
@@ -80,17 +86,20 @@ def channels_to_keep(network: PrunableNetwork, scores: Mapping[str, Tensor], pla
 def prune(network: PrunableNetwork, module: nn.Module, kept: Mapping[str, Sequence[int]]) -> nn.Module:
     """Return a copy of `module` with only the channels `kept` of each group; groups not named keep all.
 
-    The order in which indices are given does not matter. Raises ValueError for indices or groups that don't
-    fit.
+    A branch whose group keeps none is dropped: it then yields what it does once batch norm is fitted to it (`depth`). The order
+    in which indices are given does not matter. Raises ValueError for indices or groups that don't fit.
     """
     _check_names(network, kept)
     removed = {}
+    dropped = [each for each in network.network.branches if each.group in kept and not kept[each.group]]
+    gone = {branch.group for branch in dropped}
     for group in network.network.groups:
-        if group.name in kept:
+        if group.name in kept and group.name not in gone:
             _check_kept(group, kept[group.name])
             removed[group.name] = sorted(set(range(group.channels)) - set(kept[group.name]))
     pruned = copy.deepcopy(module)
     slice_channels(pruned, network.cuts, removed)
+    drop_branches(pruned, network.cuts, dropped)
     check_widths(network, pruned, plan_of(network, kept))
     return pruned
 
@@ -102,9 +111,11 @@ def plan_of(network: PrunableNetwork, kept: Mapping[str, Sequence[int]]) -> Plan
 
 
 def check_widths(network: PrunableNetwork, module: nn.Module, plan: Plan) -> None:
-    """Raise ValueError unless every layer of `module` has the widths that `plan` gives it."""
+    """Raise ValueError unless every layer of `module` has the widths that `plan` gives it, or is gone where that is 0."""
     for layer in network.network.layers:
         own = module.get_submodule(layer.name)
+        if 0 in layer.widths(plan.kept) and isinstance(own, (Vanished, ConstantChannels)):
+            continue
         found = (width(own, Side.INPUT), width(own, Side.OUTPUT))
         if found != layer.widths(plan.kept):
             raise ValueError(
@@ -134,6 +145,7 @@ def save_compressed(
             for name, layer in module.named_modules()
             if isinstance(layer, PadsChannels)
         },
+        "dropped": dropped_of(module),
     }
     save_checkpoint(
         path,
@@ -153,6 +165,7 @@ def load_compressed(path: Path, factory: Callable[[], nn.Module]) -> CompressedM
         raise CheckpointError(f"{path} holds no compressed model, but an ordinary checkpoint: load it as one")
     kept = {group: tuple(indices) for group, indices in checkpoint.metadata[COMPRESSED]["kept"].items()}
     module = factory()
+    drop_again(module, checkpoint.metadata[COMPRESSED].get("dropped", {}))
     shrink_to(module, checkpoint.state)
     for name, pads in checkpoint.metadata[COMPRESSED].get("pads", {}).items():
         layer = module.get_submodule(name)

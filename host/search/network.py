@@ -88,12 +88,13 @@ class Branch:
     """A residual branch that vanishes when `group` keeps no channel: what it adds to its stream is then one value per channel.
 
     `layers` vanish with it, in the order of execution; the last of them reads the group and writes the stream. `norm` is the
-    batch norm between it and the sum, if there is one.
+    batch norm between it and the sum, if there is one. `in_place`: the sum is written over the branch's output (`y += x`).
     """
 
     group: str
     layers: tuple[str, ...]
     norm: str | None = None
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

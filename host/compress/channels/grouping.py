@@ -14,12 +14,16 @@ from host.search.network import Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grouping:
-    """Groups with their cuts, what the code does to their channels, and by layer why outputs belong to none."""
+    """Groups with their cuts, what the code does to their channels, and by layer why outputs belong to none.
+
+    `atoms` holds the representatives of each group's channels.
+    """
 
     groups: tuple[Group, ...]
     cuts: Mapping[str, tuple[Cut, ...]] = field(repr=False)
     notes: Mapping[str, tuple[str, ...]]
     reasons: Mapping[str, str]
+    atoms: Mapping[str, tuple[int, ...]] = field(repr=False)
 
 
 def group_channels(trace: Trace) -> Grouping:
@@ -37,6 +41,7 @@ def group_channels(trace: Trace) -> Grouping:
     groups: list[Group] = []
     cuts: dict[str, tuple[Cut, ...]] = {}
     notes: dict[str, tuple[str, ...]] = {}
+    atoms: dict[str, tuple[int, ...]] = {}
     constraints = _constraints(trace, {atom for atoms in footprints.values() for atom in atoms})
     found = _blocks(uses, footprints, constraints)
     for blocks in sorted(found, key=lambda blocks: min(uses.ranks[atom] for block in blocks for atom in block)):
@@ -49,7 +54,7 @@ def group_channels(trace: Trace) -> Grouping:
         name, number = first, 2
         while name in cuts:
             name, number = f"{first}#{number}", number + 1
-        cuts[name] = _cuts(uses, channels, names)
+        cuts[name], atoms[name] = _cuts(uses, channels, names), tuple(channels)
         layers = {cut.module for cut in cuts[name] if _produces(trace, cut.place)}
         groups.append(
             Group(
@@ -60,7 +65,7 @@ def group_channels(trace: Trace) -> Grouping:
             )
         )
         notes[name] = tuple(dict.fromkeys(text for atom in channels for text in remarks.get(atom, ())))
-    return Grouping(groups=tuple(groups), cuts=cuts, notes=notes, reasons=_reasons(trace, pinned))
+    return Grouping(groups=tuple(groups), cuts=cuts, notes=notes, reasons=_reasons(trace, pinned), atoms=atoms)
 
 
 def _produces(trace: Trace, place: Place) -> bool:

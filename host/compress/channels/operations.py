@@ -15,7 +15,7 @@ import torch
 from host.compress.channels import meeting, mixing, moving, reading
 from host.compress.channels.atoms import varying
 from host.compress.channels.operation import Operation, unknown
-from host.compress.channels.trace import Trace
+from host.compress.channels.trace import Trace, tensors_in
 
 Rule = Callable[[Operation], None]
 
@@ -81,15 +81,16 @@ def follow(trace: Trace, func: Any, args: Sequence[Any], kwargs: Mapping[str, An
     op = Operation(trace=trace, func=func, name=name, named=named, result=result)
     if not op.inputs or name in _NEW:
         return
-    if name.endswith("_") and func._schema.is_mutable:
-        meeting.in_place(op, known=_rule_of(name[:-1], func) is meeting.pointwise)
-        return
-    rule = _rule_of(name, func)
-    several = name in _OF_SEVERAL or rule is meeting.pointwise
-    if rule is None or not (several or _alone(op)):
+    in_place = name.endswith("_") and func._schema.is_mutable
+    rule = _rule_of(name[:-1] if in_place else name, func)
+    reads = op.inputs
+    if in_place:
+        meeting.in_place(op, known=rule is meeting.pointwise)
+    elif rule is None or not (name in _OF_SEVERAL or rule is meeting.pointwise or _alone(op)):
         unknown(op)
     else:
         rule(op)
+    trace.saw(name, reads, tensors_in(result), pointwise=rule is meeting.pointwise)
 
 
 def _alone(op: Operation) -> bool:

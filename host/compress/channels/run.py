@@ -26,6 +26,7 @@ def trace(module: nn.Module, images: Tensor) -> Trace:
     """Run `module` once on `images` (1, C, H, W) and return what was seen. Errors of the module pass through."""
     found = Trace(module)
     found.fix(images)
+    found.saw("input", [], [images], pointwise=False)
 
     class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not typed
         def __torch_dispatch__(
@@ -51,6 +52,7 @@ def trace(module: nn.Module, images: Tensor) -> Trace:
         labels = found.labels(leaf)
         assert labels is not None
         found.atoms.pin(labels, HEAD)
+        found.flow.outputs.append(found.flow.number(leaf, labels))
     return found
 
 

@@ -14,10 +14,9 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from host.compress.channels.atoms import FIXED, Atoms, collapsed
+from host.compress.channels.flow import Event, Flow, Key, key_of
 from host.compress.cuts import PadsChannels, Shortcut, Side, width
 from host.compress.layers import Executed
-
-Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +46,7 @@ class Trace:
 
     def __init__(self, module: nn.Module) -> None:
         self.atoms = Atoms()
+        self.flow = Flow()
         self.module = module
         self.executed: dict[str, Executed] = {}
         self.pads: dict[str, Pads] = {}
@@ -69,17 +69,28 @@ class Trace:
 
     def labels(self, value: Tensor) -> Tensor | None:
         """Labels of a tensor that comes from the input; None for constants, parameters and what was not followed."""
-        found = self._labels.get(_key(value))
+        found = self._labels.get(key_of(value))
         return None if found is None else self.atoms.canonical(found)
 
     def set_labels(self, value: Tensor, labels: Tensor) -> None:
         """Say what a tensor holds; `labels` are of as many dimensions, each of full size or 1."""
         self._alive.append(value)
-        self._labels[_key(value)] = collapsed(labels)
+        self._labels[key_of(value)] = collapsed(labels)
 
     def fix(self, value: Tensor) -> None:
         """Say that a tensor comes from the input and holds no channels that can go."""
         self.set_labels(value, torch.full((1,) * value.ndim, FIXED))
+
+    def saw(self, name: str, reads: list[Tensor], makes: list[Tensor], *, pointwise: bool) -> None:
+        """Remember an operation, of the tensors those that come from the network's input."""
+        numbers: list[tuple[int, ...]] = []
+        for values, written in ((reads, False), (makes, name.endswith("_"))):
+            labelled = [(value, labels) for value in values if (labels := self.labels(value)) is not None]
+            numbers.append(tuple(self.flow.number(value, labels, written=written) for value, labels in labelled))
+        if numbers[1]:
+            where = self.stack[-1] if self.stack else ""
+            event = Event(name=name, module=where, pointwise=pointwise, reads=numbers[0], makes=numbers[1])
+            self.flow.events.append(event)
 
     def side(self, layer: str, side: Side) -> Tensor:
         """Labels (width,) of one side of a layer, by its name."""
@@ -155,9 +166,3 @@ class Trace:
 def tensors_in(values: Any) -> list[Tensor]:
     """All tensors in whatever tuples, lists or dicts."""
     return [leaf for leaf in _pytree.tree_leaves(values) if isinstance(leaf, Tensor)]
-
-
-def _key(value: Tensor) -> Key:
-    # Strides along a single place say nothing, and differ between memory formats.
-    strides = tuple(0 if size == 1 else step for size, step in zip(value.shape, value.stride(), strict=True))
-    return value.untyped_storage().data_ptr(), int(value.storage_offset()), tuple(value.shape), strides
