@@ -279,6 +279,18 @@ def test_a_neighbour_that_hits_the_longer_artifact_more_often_does_not_move_the_
     assert paired_ratio_of(runs).ratio == pytest.approx(0.6, rel=0.01)
 
 
+def test_where_nearly_all_runs_are_disturbed_the_fastest_of_a_block_count() -> None:
+    rng = random.Random(4)
+
+    def preempt(run: Run) -> Run:
+        """Add two time slices of a neighbour's, more often to the longer artifact."""
+        hit = rng.random() < (0.75 if run.artifact == 0 else 0.5)
+        return replace(run, latency_ns=round(run.latency_ns * (3 if hit else 1)), disturbed=True)
+
+    runs = tuple(preempt(run) for run in paired_runs(random.Random(6), 0.6, 100))
+    assert paired_ratio_of(runs).ratio == pytest.approx(0.6, rel=0.02)
+
+
 def test_a_block_that_only_one_artifact_finished_is_left_out() -> None:
     runs = tuple(paired_runs(random.Random(1), 0.8, 7))
     cut = runs[: -len(runs) // 7 + 5]
