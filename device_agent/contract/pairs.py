@@ -40,8 +40,8 @@ def paired_ratio_of(
 ) -> PairedRatio:
     """Like `paired_ratio`, on bare runs. A block holds two turns of each artifact, the second in mirrored order.
 
-    Undisturbed runs alone are used where 20 % of the blocks, and at least ten or all, have one on each side; else the fastest run of
-    each side stands for its block, as after a time slice of a neighbour's no other is near the truth. Medians over all runs are
+    Undisturbed runs alone are used where 20 % of the blocks, and at least ten or all, have one on each side; else the fastest
+    of each side stands for its block, since after a neighbour's time slice no other is near the truth. Medians over all runs are
     worse: a neighbour hits long runs more often than short ones, and the shorter artifact looks faster than it is, by up to half.
     """
     ratios = block_log_ratios(runs, baseline, candidate)
