@@ -85,8 +85,9 @@ def points_text(fraction: float) -> str:
 
 
 def interval_text(low: float, high: float) -> str:
-    """Return the interval of a ratio as `(0.490 - 0.494)`."""
-    return f"({low:.3f} - {high:.3f})"
+    """Return the interval of a ratio as `(0.490 - 0.494)`, with more digits where its ends would look alike."""
+    decimals = next((digits for digits in (3, 4, 5) if round(low, digits) != round(high, digits)), 3)
+    return f"({low:.{decimals}f} - {high:.{decimals}f})"
 
 
 def energy_text(energy_j: float | None) -> str:

@@ -1,27 +1,65 @@
-"""The page of one compression, from its record alone."""
+"""The page of one compression, from its record alone: one file, nothing is loaded from anywhere."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
-from host.cli import render
+from host.report import course, headline, search, setting, widths
+from host.report.markup import Markup, el
+from host.report.style import STYLE
+
+#: Sections by anchor and name in the contents; one that a record has nothing for is left out.
+_SECTIONS = (
+    ("figures", "Before and after", headline.figures),
+    ("layers", "Layers", widths.layers),
+    ("why", "Why these widths", widths.reasons),
+    ("search", "Search", search.path),
+    ("front", "Front", search.front),
+    ("model", "Latency model", search.model),
+    ("granularity", "Fast widths", setting.granularity),
+    ("precision", "Precision", setting.precision),
+    ("training", "Fine-tuning", course.training),
+    ("time", "Time", course.times),
+    ("environment", "Environment", setting.environment),
+    ("files", "Files", setting.files),
+)
 
 
 def report_page(record: Mapping[str, Any]) -> str:
-    """Return a self-contained HTML page."""
-    before, after = record["baseline"], record["result"]
-    rows = "".join(
-        f"<tr><th>{name}</th><td>{old}</td><td>{new}</td></tr>"
-        for name, old, new in (
-            ("accuracy", render.percent_text(before["accuracy"], 2), render.percent_text(after["accuracy"], 2)),
-            (
-                "latency",
-                render.latency_text(before["latency_ns"]["p50"]),
-                render.latency_text(after["latency_ns"]["p50"]),
-            ),
-        )
+    """Return a self-contained HTML page for a record (docs/json-schema.md) of a run with a result.
+
+    Records of earlier versions give a shorter page. ValueError for a dry run's, which has no result.
+    """
+    if record["result"] is None:
+        raise ValueError("a dry run has no result to report")
+    made = [(anchor, name, build(record)) for anchor, name, build in _SECTIONS]
+    contents = [(anchor, name) for anchor, name, content in made if content is not None]
+    return document(
+        f"{record['model']} on {record['device']['name']}: compression report",
+        headline.head(record),
+        el(
+            "nav",
+            el("ul", *(el("li", el("a", name, href=f"#{anchor}")) for anchor, name in contents)),
+            aria_label="Contents",
+        ),
+        el("main", *(content for _, _, content in made)),
+        el(
+            "footer",
+            f"Made by Boardfit {(record.get('host') or {}).get('boardfit', '')} from record.json; to make it again: "
+            "host report FOLDER",
+        ),
     )
-    title = html.escape(record["model"])
-    return f'<!doctype html><html lang="en"><title>{title}</title><h1>{title}</h1><table>{rows}</table></html>'
+
+
+def document(title: str, *body: Markup) -> str:
+    """Return a whole page around `body`, with the style of all reports."""
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", title),
+        el("style", Markup(STYLE)),
+    )
+    page = el("html", head, el("body", el("div", *body, class_="page")), lang="en")
+    return f"<!doctype html>\n{page}\n"

@@ -1,0 +1,142 @@
+"""What the figures rest on: the widths that the device likes, precisions that were tried, environment, verdicts and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from host.cli import render
+from host.report.markup import Markup, el
+from host.report.tables import facts, section, table
+
+
+def granularity(record: Mapping[str, Any]) -> Markup | None:
+    """Return which multiples are fast and what others cost; None where the device was not asked."""
+    steps = (record.get("granularity") or {}).get("steps")
+    if not steps:
+        return None
+    columns = ("layers", "width", "fast at multiples of", "multiples of 4", "of 2", "any other")
+    rows = []
+    for step in steps:
+        off = {int(divisor): cost for divisor, cost in step["over_next"].items()}
+        costs = [
+            render.ratio_text(off[divisor]) if divisor in off and divisor < step["multiple"] else render.DASH
+            for divisor in (4, 2, 1)
+        ]
+        multiple = str(step["multiple"]) + ("" if step["decided"] else " (too noisy for finer)")
+        rows.append((step["kind"], step["role"], "1, any" if step["multiple"] == 1 else multiple, *costs))
+    return section(
+        "granularity",
+        "Widths that the device runs fast",
+        el(
+            "p",
+            "Before it planned, Boardfit asked the device with layers of neighbouring widths. A figure is the latency of a width "
+            "over that of the next larger fast one: from 1.000x on, narrower gains nothing. Plans use fast widths only.",
+        ),
+        table(columns, rows, right=columns[2:]),
+    )
+
+
+def precision(record: Mapping[str, Any]) -> Markup | None:
+    """Return which precisions were tried, and why one was taken or not."""
+    found = record.get("precision")
+    if not found:
+        return None
+    columns = ("precision", "types and calibration", "time", "validation accuracy", "size", "outcome")
+    rows, marked = [], []
+    for place, each in enumerate(found["tried"]):
+        time = render.ratio_text(each["ratio_to_float"])
+        if each.get("ratio_interval"):
+            time += f" {render.interval_text(*each['ratio_interval'])}"
+        if each["taken"]:
+            marked.append(place)
+        outcome = "taken" if each["taken"] else "not taken"
+        rows.append(
+            (
+                each["precision"],
+                ", ".join(part for part in (each["types"], each["calibration"]) if part) or render.DASH,
+                time,
+                render.percent_text(each["validation_accuracy"], 2),
+                render.bytes_text(each["size_bytes"]),
+                f"{outcome}: {each['reason']}" if each["reason"] else outcome,
+            )
+        )
+    accuracy = found["float_validation_accuracy"]
+    words = f"The result is {found['chosen']}" + (f", since {found['reason']}. " if found["reason"] else ". ")
+    if accuracy is not None:
+        words += (
+            f"Times are of runs in turns, over the float32 result's; that one has {render.percent_text(accuracy, 2)} on "
+            f"{found['validation_images']:,} validation images."
+        )
+    return section(
+        "precision",
+        "Precision",
+        el("p", words),
+        table(columns, rows, right=columns[2:5], marked=marked) if rows else el("p", "No other precision was tried."),
+    )
+
+
+def environment(record: Mapping[str, Any]) -> Markup:
+    """Return what the figures belong to, and how far the device vouches for them."""
+    device, runtime = record["device"], record["runtime"]
+    rows = [
+        ("Device", f"{device['name']}: {device['board']}, {device['cpu']}, {device['cores']} cores"),
+        ("Profile", render.text_or_dash(device["profile"])),
+        ("Governor", render.text_or_dash(device["governor"])),
+        (
+            "Runtime",
+            f"{runtime['name']} {render.text_or_dash(runtime['version'])}"
+            f"{', ' + runtime['provider'] if runtime['provider'] else ''}, {record['threads']} threads",
+        ),
+        (
+            "Method",
+            f"{record['method']}, criterion {record['criterion']}, {record['epochs']} epochs, seed {record['seed']}",
+        ),
+    ]
+    host = record.get("host")
+    if host:
+        rows.append(
+            (
+                "Host",
+                f"Boardfit {host['boardfit']}, Python {host['python']}, {host['operating_system']}, {host['cores']} cores",
+            )
+        )
+    check = record["output_check"]
+    rows.append(
+        (
+            "Outputs",
+            f"the device's differ from PyTorch's by {check['max_error']:.2g} at most, top-1 agrees for "
+            f"{render.percent_text(check['top1_agreement'])}",
+        )
+    )
+    verdicts = []
+    for side, name in (("baseline", "baseline"), ("result", "result")):
+        for each in record[side]["verdict"]:
+            figure = (
+                "" if each["value"] is None else f"{render.number_text(each['value'])} {each['unit'] or ''}".strip()
+            )
+            hint = each["hint"] or "nothing to remark"
+            verdicts.append((name, each["code"], figure or render.DASH, hint))
+    return section(
+        "environment",
+        "Environment and verdicts",
+        facts(rows),
+        el("h3", "What the measurements say of themselves", style="margin-top:24px"),
+        table(("measurement", "verdict", "figure", "remark"), verdicts),
+    )
+
+
+def files(record: Mapping[str, Any]) -> Markup:
+    """Return the files of the folder, as links beside the page."""
+    items = [
+        el("li", el("a", PurePath(path).name, href=PurePath(path).name), f" ({name.replace('_', ' ')})")
+        for name, path in record["artifacts"].items()
+        if name != "report"
+    ]
+    return section(
+        "files",
+        "Files",
+        el("p", "Beside this page. The manifest has hashes, tensors, reference inputs and outputs."),
+        el("ul", *items, class_="plain"),
+    )

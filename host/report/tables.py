@@ -1,0 +1,71 @@
+"""Pieces that several sections share: tables, bars, definition lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from host.report.markup import Markup, el, join
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), marked: Iterable[int] = ()
+) -> Markup:
+    """Return a table whose first column names its rows; columns in `right` hold figures, rows in `marked` stand out."""
+    chosen = set(marked)
+
+    def cell(index: int, text: str) -> Markup:
+        style = "n" if columns[index] in right else None
+        return el("td", text, class_=style) if index else el("th", text, scope="row", class_=style)
+
+    head = el("tr", *(el("th", each, scope="col", class_="n" if each in right else None) for each in columns))
+    body = [
+        el("tr", *(cell(index, text) for index, text in enumerate(row)), class_="taken" if place in chosen else None)
+        for place, row in enumerate(rows)
+    ]
+    return el("div", el("table", el("thead", head), el("tbody", *body)), class_="scroll")
+
+
+def folded(summary: str, content: Markup) -> Markup:
+    """Return content that opens on demand."""
+    return el("details", el("summary", summary), content)
+
+
+def bars(before: float, after: float, largest: float) -> Markup:
+    """Return two bars, baseline over result, as shares of `largest`; figures stand beside them for screen readers."""
+    parts = [el("i", style=f"width:{_share(each, largest):.2f}%") for each in (before, after)]
+    return el("span", *parts, class_="bars", aria_hidden="true")
+
+
+def kept_bar(share: float) -> Markup:
+    """Return a bar of which `share` is kept."""
+    return el("span", el("i", style=f"width:{_share(share, 1.0):.2f}%"), class_="kept", aria_hidden="true")
+
+
+def breakable(name: str) -> Markup:
+    """Return a dotted name that a narrow column may break after its dots."""
+    parts = name.split(".")
+    last = len(parts) - 1
+    pieces = [
+        join([part + ("." if place < last else ""), el("wbr") if place < last else None])
+        for place, part in enumerate(parts)
+    ]
+    return el("span", *pieces, class_="mono")
+
+
+def _share(value: float, largest: float) -> float:
+    return 0.0 if largest <= 0 else 100 * min(max(value / largest, 0.0), 1.0)
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> Markup:
+    """Return names and values."""
+    return el("dl", *(join([el("dt", name), el("dd", value)]) for name, value in rows), class_="facts")
+
+
+def section(anchor: str, title: str, *content: str | None) -> Markup:
+    """Return a section with a heading that can be linked to."""
+    return el("section", el("h2", title), *content, id=anchor)
+
+
+def figure(caption: str, chart: Markup, legend: Markup | None = None) -> Markup:
+    """Return a chart with what it shows."""
+    return el("figure", el("figcaption", caption), chart, legend)
