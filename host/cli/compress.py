@@ -18,7 +18,7 @@ import platformdirs
 from host.cli import render
 from host.cli.errors import ExitCode
 from host.cli.quantities import fraction, latency_target, size_bytes
-from host.compress.options import CRITERIA
+from host.compress.options import CRITERIA, RUNTIMES
 
 if TYPE_CHECKING:
     from host.compress.options import LatencyTarget
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     metavar="RATIO|TIME",
     help="A share of the baseline's latency (0.5x) or a time (30ms).",
 )
-@click.option("--max-size", type=size_bytes, metavar="SIZE", help="Largest size of the ONNX file, such as 2MB.")
+@click.option("--max-size", type=size_bytes, metavar="SIZE", help="Largest size of the exported file, such as 2MB.")
 @click.option(
     "--max-memory", type=size_bytes, metavar="SIZE", help="Largest peak memory above the runtime's own, such as 40MB."
 )
@@ -68,8 +68,15 @@ if TYPE_CHECKING:
 @click.option(
     "--probes", type=click.IntRange(min=2), default=6, show_default=True, help="Variants that latency is learned from."
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(RUNTIMES),
+    default="onnxruntime",
+    show_default=True,
+    help="What runs the model on the device: the result is an ONNX file, or for the others a TFLite file.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; by default the device's own.")
-@click.option("--provider", help="ONNX Runtime's execution provider.")
+@click.option("--provider", help="ONNX Runtime's execution provider, or LiteRT's delegate.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--dry-run", is_flag=True, help="Measure, plan and check the plan's latency, but train nothing.")
 @click.option(
@@ -95,6 +102,7 @@ def command(
     learning_rate: float,
     rounds: int | None,
     probes: int,
+    runtime: str,
     threads: int | None,
     provider: str | None,
     seed: int,
@@ -104,7 +112,7 @@ def command(
 ) -> int:
     """Compress MODEL, a zoo name or package.module:factory, until it meets the target on the device itself.
 
-    The result is an ONNX file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is
+    The result is an ONNX or TFLite file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is
     there all the same, unless no plan can meet the constraints: then nothing is trained or written.
     """
     from device_agent.contract.errors import LeaseLost, TransientError
@@ -129,6 +137,7 @@ def command(
         learning_rate=learning_rate,
         rounds=rounds,
         probes=probes,
+        runtime=runtime,
         threads=threads,
         provider=provider,
         max_size_bytes=max_size,
@@ -146,7 +155,10 @@ def command(
         folder = out if out is not None else _default_out({**options.identity(), **subject.fingerprints()}, opened.name)
         stack.enter_context(sole_use(folder))
         measuring = Measuring(
-            opened, settings_for(opened, threads=threads, provider=provider), store, on_event=lines.event
+            opened,
+            settings_for(opened, runtime=runtime, threads=threads, provider=provider),
+            store,
+            on_event=lines.event,
         )
         try:
             record = compress(options, subject, measuring, out=folder, observer=lines, dry_run=dry_run)

@@ -162,17 +162,21 @@ class Measuring:
         return measurement
 
 
-def settings_for(device: Device, *, threads: int | None, provider: str | None) -> Settings:
-    """Return the settings of a compression on `device`; it must have ONNX Runtime, through which variants are exported."""
-    found = {runtime.name: runtime for runtime in device.info.runtimes}
-    runtime = found.get("onnxruntime")
-    if runtime is None or runtime.unavailable is not None:
-        reason = runtime.unavailable if runtime is not None else "the agent does not know it"
+def settings_for(
+    device: Device, *, threads: int | None, provider: str | None, runtime: str = "onnxruntime"
+) -> Settings:
+    """Return the settings of a compression on `device`. RuntimeUnavailable, with what to do, if it cannot run `runtime`."""
+    found = {each.name: each for each in device.info.runtimes}
+    wanted = found.get(runtime)
+    if wanted is None or wanted.unavailable is not None:
+        reason = wanted.unavailable if wanted is not None else "the agent does not know it"
+        others = [each.name for each in device.info.runtimes if each.unavailable is None]
+        instead = f", or compress for another one that it has: --runtime {others[0]}" if others else ""
         raise RuntimeUnavailable(
-            f"device {device.name!r} cannot run ONNX Runtime ({reason}); compression measures ONNX variants: install it on the "
-            "board with pip install 'boardfit[onnxruntime]' and restart the agent"
+            f"device {device.name!r} cannot run {runtime} ({reason}), on which variants would be measured: install it on the "
+            f"board with pip install 'boardfit[{runtime}]' and restart the agent{instead}"
         )
-    return Settings(runtime="onnxruntime", threads=threads or device.info.default_threads, provider=provider)
+    return Settings(runtime=runtime, threads=threads or device.info.default_threads, provider=provider)
 
 
 def summary(measurement: Measurement, names: Sequence[str], measurement_id: int | None) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from host.compress.plan_file import digest
 METHODS = ("latency", "uniform")
 #: The criteria of host.compress.importance by name; named here too, since that module needs torch.
 CRITERIA = ("taylor", "hessian", "l1", "l2", "fpgm", "bn-gamma", "random")
+#: Runtimes that a network can be compressed for; each decides the format of the files.
+RUNTIMES = ("onnxruntime", "litert", "tflite-runtime")
 PRECISIONS = ("auto", "float32", "int8")
 
 #: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
@@ -64,6 +66,7 @@ class CompressOptions:
     learning_rate: float = 0.02
     rounds: int | None = None
     probes: int = 6
+    runtime: str = "onnxruntime"
     threads: int | None = None
     provider: str | None = None
     max_size_bytes: int | None = None
@@ -78,6 +81,8 @@ class CompressOptions:
             raise InvalidRequest(f"method {self.method!r} is not one of {', '.join(METHODS)}")
         if self.criterion not in CRITERIA:
             raise InvalidRequest(f"criterion {self.criterion!r} is not one of {', '.join(CRITERIA)}")
+        if self.runtime not in RUNTIMES:
+            raise InvalidRequest(f"runtime {self.runtime!r} is not one of {', '.join(RUNTIMES)}")
         if self.precision not in PRECISIONS:
             raise InvalidRequest(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
         for name in ("epochs", "batch_size", "probes"):

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from host.compress.layers_probe import layer_model
+from host.compress.formats import Format
 from host.compress.measuring import Measuring
 from host.compress.observer import Observer
 from host.search.granularity import Granularity, ProbePoint, Role, Step, fast_multiples, probe_widths, questions
@@ -22,12 +22,13 @@ KERNELS = {LayerKind.POINTWISE: 1, LayerKind.LINEAR: 1}
 
 
 def find_granularity(
-    network: Network, measuring: Measuring, observer: Observer, environment: dict[str, Any]
+    network: Network, measuring: Measuring, observer: Observer, environment: dict[str, Any], files: Format
 ) -> Granularity:
     """Return which multiples the device runs fast, for the kinds of layers whose widths can change in `network`.
 
-    Answers are kept in the store under `environment` (board, runtime, version, threads, governor, precision); what was decided
-    is not asked again. Takes about five seconds of device time per kind and role, five times that where noise forbids a decision.
+    `files` makes the models that are measured. Answers are kept in the store under `environment` (board, runtime, version,
+    threads, governor, precision); what was decided is not asked again. Takes about five seconds of device time per kind and
+    role, five times that where noise forbids a decision.
     """
     key, store = json.dumps(environment, sort_keys=True), measuring.store
     steps: dict[tuple[LayerKind, Role], Step] = {}
@@ -37,31 +38,31 @@ def find_granularity(
         fact = f"granularity {kind.value} {role.value}"
         known = store.get_device_fact(key, fact) if store is not None else None
         if known is None or not Granularity.from_dict(known).steps[kind, role].decided:
-            known = _decide(kind, role, measuring).to_dict()
+            known = _decide(kind, role, measuring, files).to_dict()
             if store is not None:
                 store.put_device_fact(key, fact, known)
         steps.update(Granularity.from_dict(known).steps)
     return Granularity(steps=steps)
 
 
-def _decide(kind: LayerKind, role: Role, measuring: Measuring) -> Granularity:
-    found = fast_multiples(_ask(kind, role, measuring))
+def _decide(kind: LayerKind, role: Role, measuring: Measuring, files: Format) -> Granularity:
+    found = fast_multiples(_ask(kind, role, measuring, files))
     if not found.steps[kind, role].decided:
-        found = fast_multiples(_ask(kind, role, measuring, longer=LONGER))
+        found = fast_multiples(_ask(kind, role, measuring, files, longer=LONGER))
     return found
 
 
-def _ask(kind: LayerKind, role: Role, measuring: Measuring, longer: float = 1.0) -> list[ProbePoint]:
+def _ask(kind: LayerKind, role: Role, measuring: Measuring, files: Format, longer: float = 1.0) -> list[ProbePoint]:
     widths = probe_widths(REFERENCE)
     with tempfile.TemporaryDirectory(prefix="boardfit-") as folder:
         paths = [
-            layer_model(
+            files.layer_model(
                 kind,
                 width_in=REFERENCE if role is Role.OUTPUT and kind is not LayerKind.DEPTHWISE else width,
                 width_out=width if role is Role.OUTPUT else REFERENCE,
                 side=SIDE,
                 kernel=KERNELS.get(kind, 3),
-                path=Path(folder) / f"{kind.value}-{role.value}-{width}.onnx",
+                path=Path(folder) / f"{kind.value}-{role.value}-{width}{files.suffix}",
             )
             for width in widths
         ]

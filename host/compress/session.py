@@ -14,7 +14,7 @@ from torch import nn
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.settings import Settings
 from host.compress.cuts import PrunableNetwork
-from host.compress.export import export_onnx
+from host.compress.formats import format_for
 from host.compress.groups import ModelNotPrunable, analyse
 from host.compress.journal import Journal
 from host.compress.measuring import Measuring
@@ -25,6 +25,7 @@ from host.compress.probing import find_granularity
 from host.compress.subject import Subject
 from host.compress.surgery import prune
 from host.compress.trace import Timeline, Trace
+from host.compress.variants import VARIANTS_FOLDER
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.limits import Budgets
@@ -55,7 +56,7 @@ class Session:
         self.observer, self.trace = Timeline(observer), Trace()
         info = measuring.device.info
         runtime = next(each for each in info.runtimes if each.name == measuring.settings.runtime)
-        self._opset, self._ir = min(17, runtime.max_onnx_opset or 17), runtime.max_onnx_ir
+        self.format = format_for(runtime, subject.model.input_shape, out / VARIANTS_FOLDER, self.observer.note)
         where = {"device": measuring.device.name, "environment": environment(info, measuring.settings)}
         self.journal = Journal(out, {**options.identity(), **where, **subject.fingerprints()})
         self.original = subject.model.module
@@ -66,6 +67,7 @@ class Session:
             reasons = "; ".join(f"{each.layer}: {each.reason}" for each in self.network.left_alone[:5])
             raise ModelNotPrunable(f"{options.model} has no channels that can be removed ({reasons})")
         self.baseline = self.export(self.original, "baseline")
+        self.format.begin(self.original, self.analysed, self.baseline)
 
     @property
     def budgets(self) -> Budgets:
@@ -86,10 +88,12 @@ class Session:
         return State(module=self.original, plan=self.network.full_plan(), kept=kept)
 
     def export(self, module: nn.Module, name: str) -> ExportedModel:
-        """Export `module` as OUT/NAME.onnx, as the device's runtime takes it."""
-        return export_onnx(
-            module, self.subject.model.input_shape, self.out / f"{name}.onnx", opset=self._opset, ir_version=self._ir
-        )
+        """Export `module` as OUT/NAME, as the device's runtime takes it."""
+        return self.format.export(module, self.out / f"{name}{self.format.suffix}")
+
+    def variant(self, module: nn.Module, plan: Plan) -> ExportedModel:
+        """Write what is as fast as `module`, the original pruned to `plan`, for timing only."""
+        return self.format.variant(module, plan, self.out / f"variant{self.format.suffix}")
 
     def once(self, key: str, step: Callable[[], Any]) -> Any:
         """Run a step, or return what the journal has of it; the device time that it took is part of the record."""
@@ -118,7 +122,8 @@ class Session:
         self.observer.stage("asking the device which widths it runs fast")
         where = environment(self.measuring.device.info, self.measuring.settings)
         found = self.once(
-            "granularity", lambda: find_granularity(self.network, self.measuring, self.observer, where).to_dict()
+            "granularity",
+            lambda: find_granularity(self.network, self.measuring, self.observer, where, self.format).to_dict(),
         )
         granularity = Granularity.from_dict(found)
         self.trace.granularity = found
@@ -159,7 +164,7 @@ class Session:
         """Measure the module that `build` makes for `plan` in turns with the baseline."""
 
         def measure() -> dict[str, Any]:
-            found = self.measuring.compare(self.baseline, self.export(build(), "variant"), key, profile=True)
+            found = self.measuring.compare(self.baseline, self.variant(build(), plan), key, profile=True)
             return {
                 "kept": dict(plan.kept),
                 "ratio": found.ratio.ratio,

@@ -53,7 +53,8 @@ class Slicer:
         """Write the variant that keeps the channels `kept` of each group to `path`; `module` is the network pruned likewise.
 
         Returns whether it computes what `module` computes. Otherwise it has the right sizes, and is good for timing: a
-        constant of the file is no parameter of the module, or `module` keeps other channels. With `exact` only the first excuse holds.
+        constant of the file is no parameter of the module, or `module` keeps other channels. With `exact` only the first excuse
+        holds.
         Raises CannotSlice, CannotWrite.
         """
         graph = self._graph()
