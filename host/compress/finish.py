@@ -104,7 +104,7 @@ def finish(
         "latency_model_error": _model_error(model),
         "precision": choice.document,
         "artifacts": {
-            "onnx": str(final.path),
+            session.format.name: str(final.path),
             **({} if choice.artifact is None else {choice.artifact: str(choice.file.path)}),
             "checkpoint": str(checkpoint),
             **{name: str(session.out / file) for name, file in FILES.items()},
@@ -169,7 +169,7 @@ def _write_manifest(session: Session, module: nn.Module, final: ExportedModel, c
         answers = module(torch.from_numpy(images)).numpy()
     made = [
         ArtifactFile(
-            role="onnx", path=final.path, precision="float32", outputs=answers, computed_by="PyTorch on the host"
+            role=session.format.name, path=final.path, precision="float32", outputs=answers, computed_by="PyTorch on the host"
         )
     ]
     if choice.artifact is not None:

@@ -26,7 +26,6 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "shuffle_v1": of(nets.ShuffleV1, 16, 16),
     "shuffle_v2": of(lambda: nets.ShuffleV2(2), 16, 16),
     "excite": of(nets.SqueezeExcite, 9),
-    "linear_excite": of(nets.LinearExcite, 9),
     "layer_scale": of(nets.LayerScale, 8),
     "shared": of(nets.Shared, 8),
     "padded": of(nets.Padded, 17),
