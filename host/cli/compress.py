@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 @click.option(
     "--target-latency",
     "target",
-    required=True,
     type=latency_target,
     metavar="RATIO|TIME",
-    help="A share of the baseline's latency (0.5x) or a time (30ms).",
+    help="A share of the baseline's latency (0.5x) or a time (30ms). With --plan, by default what the plan was made for.",
 )
 @click.option("--max-size", type=size_bytes, metavar="SIZE", help="Largest size of the exported file, such as 2MB.")
 @click.option(
@@ -58,12 +57,23 @@ if TYPE_CHECKING:
     help="Which channels of a layer go first.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), default=8, show_default=True, help="Fine-tuning, over all rounds."
+    "--recipe",
+    "recipe_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file of how to fine-tune (docs/training.md); options given here go before it.",
 )
-@click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
-@click.option("--learning-rate", type=float, default=0.02, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), help="Fine-tuning, over all rounds.  [default: 8]")
+@click.option("--batch-size", type=click.IntRange(min=2), help="[default: 64]")
+@click.option("--learning-rate", type=float, help="[default: 0.02]")
 @click.option(
-    "--rounds", type=click.IntRange(min=1), help="Cuts with fine-tuning between; by default as the target asks."
+    "--rounds",
+    type=click.IntRange(min=1),
+    help="1: all is cut at once; more: cut a little, tune a little, so often. By default as the target asks.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that share the fine-tuning; by default one per GPU with 32 images of a batch or more.",
 )
 @click.option(
     "--probes", type=click.IntRange(min=2), default=6, show_default=True, help="Variants that latency is learned from."
@@ -77,19 +87,26 @@ if TYPE_CHECKING:
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; by default the device's own.")
 @click.option("--provider", help="ONNX Runtime's execution provider, or LiteRT's delegate.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, help="[default: 0]")
+@click.option(
+    "--plan",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Cut exactly the plan.json of earlier results, check it on the device and fine-tune it; nothing is planned.",
+)
 @click.option("--dry-run", is_flag=True, help="Measure, plan and check the plan's latency, but train nothing.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the results; a run that was stopped goes on there. By default below the user's data folder.",
 )
+@click.option("--explain", is_flag=True, help="Say at the end in words why each layer got its width.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def command(
     model: str,
     device: str,
     data: str,
-    target: LatencyTarget,
+    target: LatencyTarget | None,
     max_size: int | None,
     max_memory: int | None,
     max_accuracy_drop: float | None,
@@ -97,17 +114,21 @@ def command(
     checkpoint: str | None,
     method: str,
     criterion: str,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
+    recipe_file: Path | None,
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
     rounds: int | None,
+    workers: int | None,
     probes: int,
     runtime: str,
     threads: int | None,
     provider: str | None,
-    seed: int,
+    seed: int | None,
+    plan: str | None,
     dry_run: bool,
     out: Path | None,
+    explain: bool,
     as_json: bool,
 ) -> int:
     """Compress MODEL, a zoo name or package.module:factory, until it meets the target on the device itself.
@@ -116,26 +137,32 @@ def command(
     there all the same, unless no plan can meet the constraints: then nothing is trained or written.
     """
     from device_agent.contract.errors import LeaseLost, TransientError
-    from host.cli.compress_view import StageLines, show
+    from host.cli.compress_view import StageLines, show, show_reasons
+    from host.compress.distributed import launched
+    from host.compress.finetune import check_recipe
     from host.compress.measuring import Measuring, settings_for
     from host.compress.options import CompressOptions
     from host.compress.pipeline import compress
+    from host.compress.recipe_file import over_file, read_recipe
     from host.compress.subject import load_subject
     from host.files import sole_use
     from host.fleet.devices import open_device
     from host.results.store import ResultStore
 
+    if launched():
+        raise click.UsageError("host compress starts its processes itself: leave torchrun away, and give --workers N")
+    recipe = {} if recipe_file is None else read_recipe(recipe_file)
     options = CompressOptions(
         model=model,
         data=data,
-        target=target,
+        target=target if target is not None else _target_of(plan),
         checkpoint=checkpoint,
         method=method,
         criterion=criterion,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
+        recipe=recipe,
+        **over_file(recipe, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed),
         rounds=rounds,
+        workers=workers,
         probes=probes,
         runtime=runtime,
         threads=threads,
@@ -144,8 +171,9 @@ def command(
         max_memory_bytes=max_memory,
         max_accuracy_drop=max_accuracy_drop,
         precision=precision,
-        seed=seed,
+        plan=plan,
     )
+    check_recipe(options)
     subject = load_subject(options)
     with ExitStack() as stack:
         lines = stack.enter_context(StageLines())
@@ -170,7 +198,21 @@ def command(
         render.print_json(record)
     else:
         show(record)
+        if explain:
+            show_reasons(record)
     return ExitCode.CONSTRAINT_NOT_MET if record["met"] is False else ExitCode.DONE
+
+
+def _target_of(plan: str | None) -> LatencyTarget:
+    """Return what the plan was made for; without one a target has to be given."""
+    from host.compress.options import LatencyTarget
+    from host.compress.plan_file import read_plan
+
+    if plan is None:
+        raise click.UsageError(
+            "Missing option '--target-latency': a share of the baseline's latency (0.5x) or a time (30ms)"
+        )
+    return LatencyTarget(**read_plan(Path(plan)).target)
 
 
 def _holder() -> str:

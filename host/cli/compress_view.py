@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from host.cli import render
+from host.compress.explain import explain
 from host.compress.observer import Observer
 
 
@@ -100,6 +101,14 @@ def show(record: Mapping[str, Any]) -> None:
     out.print(f"device time {render.seconds_text(record['device_seconds'])}")
     for name, path in record["artifacts"].items():
         out.print(f"{name:<10} {path}", soft_wrap=True, markup=False)
+
+
+def show_reasons(record: Mapping[str, Any]) -> None:
+    """Print why each layer got its width."""
+    out = render.console()
+    out.print("\n[bold]why these widths[/bold]")
+    for line in explain(record).lines():
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def _show_target(record: Mapping[str, Any], target: float, ratio: float) -> None:

@@ -14,6 +14,7 @@ from device_agent.contract.errors import InvalidRequest, StableError
 from host.compress.attempt import Attempt, nearest, with_reason
 from host.compress.final import measure_final, target_ratio
 from host.compress.finetune import fine_tune
+from host.compress.findings import findings
 from host.compress.finish import finish, finished, planned
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
@@ -75,7 +76,7 @@ def compress(
     if options.plan is not None:
         candidate = replayed(session, Path(options.plan))
         if dry_run:
-            return _dry(session, baseline, target, candidate)
+            return _dry(session, baseline, target, candidate, None)
         return finish(session, baseline, None, _attempt(session, trained(session, candidate), "final"))
     widths, granularity = session.widths()
     model = session.learn(widths, granularity, baseline["latency_ns"]["p50"])
@@ -83,7 +84,7 @@ def compress(
     if dry_run:
         wanted = Round(name="dry run", ratio=target, window=CHECK_WINDOW, tries=MOST_TRIES, epochs=0)
         candidate = best_of(Chooser(session, state, wanted, model, widths).candidates(_methods(options)), wanted)
-        return _dry(session, baseline, target, candidate)
+        return _dry(session, baseline, target, candidate, model)
     check_feasible(session.network, widths, model, latency_ratio=target, budgets=session.budgets)
     budgets, epochs = round_budgets(target, rounds), split_epochs(options.epochs, rounds)
     for number, (budget, share) in enumerate(zip(budgets, epochs, strict=True), 1):
@@ -128,7 +129,9 @@ def compress(
     return finish(session, baseline, model, nearest(attempts))
 
 
-def _dry(session: Session, baseline: dict[str, Any], target: float, candidate: Candidate) -> dict[str, Any]:
+def _dry(
+    session: Session, baseline: dict[str, Any], target: float, candidate: Candidate, model: LatencyModel | None
+) -> dict[str, Any]:
     """Return the record of a plan that was measured and not trained."""
     sizes = structure(session.original, session.subject.model.input_shape, session.baseline.path)
     return {
@@ -137,6 +140,7 @@ def _dry(session: Session, baseline: dict[str, Any], target: float, candidate: C
         **planned(session, target, candidate),
         "met": None,
         "result": None,
+        **findings(session, model, candidate.state.plan),
     }
 
 

@@ -147,13 +147,13 @@ def model(record: Mapping[str, Any]) -> Markup | None:
         for basis, style, _ in kinds
     ]
     every = [value for each in probes for value in (each["predicted_ratio"], each["measured_ratio"])]
-    ends = {"low": min(every) * 0.97, "high": max(every) * 1.03}
+    low, high = min(every) * 0.97, max(every) * 1.03
     drawn = chart(
         series,
         title="Predicted against measured latency",
         description=f"{len(probes)} variants of the network; on the dotted line the prediction is exact.",
-        x=Axis(label="predicted, share of the baseline's latency", **ends),
-        y=Axis(label="measured", **ends),
+        x=Axis(label="predicted, share of the baseline's latency", low=low, high=high),
+        y=Axis(label="measured", low=low, high=high),
         identity=True,
     )
     words = (
@@ -197,13 +197,13 @@ def _macs(record: Mapping[str, Any], probes: Sequence[Mapping[str, Any]]) -> Mar
         for each in probes
     ]
     every = [value for point in points for value in (point.x, point.y)]
-    ends = {"low": min(every) * 0.97, "high": max(every) * 1.03}
+    low, high = min(every) * 0.97, max(every) * 1.03
     drawn = chart(
         [Series(name="variants", style="third", points=tuple(points))],
         title="MACs against measured latency",
         description=f"{len(points)} variants; on the dotted line latency would follow the MACs exactly.",
-        x=Axis(label="share of the baseline's MACs", **ends),
-        y=Axis(label="measured", **ends),
+        x=Axis(label="share of the baseline's MACs", low=low, high=high),
+        y=Axis(label="measured", low=low, high=high),
         identity=True,
     )
     return figure("The same variants by their MACs", drawn, legend([("third", "all variants")]))
