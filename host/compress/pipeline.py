@@ -13,8 +13,8 @@ from torch import nn
 from device_agent.contract.errors import InvalidRequest, StableError
 from host.compress.attempt import Attempt, nearest, with_reason
 from host.compress.final import measure_final, target_ratio
-from host.compress.finetune import fine_tune
 from host.compress.findings import findings
+from host.compress.finetune import fine_tune
 from host.compress.finish import finish, finished, planned
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
