@@ -116,6 +116,8 @@ class LatencyModel:
         for layer in self.network.layers:
             seen = np.array([layer.widths(each.kept) for each in plans])
             widths = layer.widths(plan.kept)
+            if 0 in widths:
+                continue
             beyond = bool(((widths < seen.min(axis=0)) | (widths > seen.max(axis=0))).any())
             known = any(widths == (inward, outward) for inward, outward in seen.tolist())
             slow = self.granularity is not None and not self.granularity.fast(layer, *widths)

@@ -39,6 +39,8 @@ def features(layer: Layer, width_in: int, width_out: int, granularity: Granulari
 
     A width off the multiples counts as the next one, times what the device was seen to charge for being off.
     """
+    if not width_in or not width_out:  # the layer is gone, with the branch that it belongs to
+        return np.zeros(FEATURES)
     inward, outward, charge = width_in, width_out, 1.0
     if granularity is not None:
         inward, outward, charge = granularity.effective(layer, width_in, width_out)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from planning import bilinear, every_plan, random_problem, with_branches, with_tensors
 
 from host.search.front import front
+from host.search.latency import LatencyModel
 from host.search.limits import Budgets
 from host.search.memory import MemoryModel, activation_bytes, live_sets, memory_bytes
 from host.search.network import Branch, Group, Layer, LayerKind, LiveTensor, Network, Part, Plan
@@ -141,6 +146,22 @@ def test_a_dropped_branch_costs_nothing_and_its_tensors_are_gone() -> None:
     assert uniform(network, {"stream": (4, 16), "inner": (0, 2, 8)}, macs, 0.19).plan.kept == {"stream": 4, "inner": 2}
     with pytest.raises(ValueError, match="group inner"):
         check_feasible(two_layers(droppable=False), widths, macs, latency_ratio=1.0)
+
+
+def test_the_latency_model_charges_nothing_for_what_is_gone(
+    make_mobile: Callable[..., Network], make_device: Callable[..., Any]
+) -> None:
+    network = make_mobile(4)
+    network = replace(network, branches=(Branch(group="h0", layers=("b0.expand", "b0.depth", "b0.project")),))
+    device, full = make_device(network=network), network.full_plan().kept
+    halves = [Plan(kept={name: count // part for name, count in full.items()}) for part in (2, 4)]
+    model = LatencyModel.fit(network, [device.measure(plan) for plan in halves], 1e6)
+    dropped = Plan(kept={**halves[0].kept, "h0": 0})
+    rest = model.estimate.overhead / len(network.layers)
+    assert model.price(network.layers[1], 16, 0) == model.price(network.layers[3], 0, 16) == pytest.approx(rest)
+    assert total(network, model.price, dropped.kept) == pytest.approx(model.predict(dropped).ratio)
+    assert model.predict(dropped).ratio < model.predict(halves[0]).ratio
+    assert not {"b0.expand", "b0.depth", "b0.project"} & set(model.predict(dropped).extrapolated)
 
 
 @pytest.mark.parametrize(
