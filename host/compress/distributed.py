@@ -6,6 +6,7 @@ One process needs none of this: `ALONE` answers every question at no cost.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class World:
         """The module with gradients averaged over all processes, and weights as the chief's."""
         if self.size == 1:
             return module
+        # A copy of small gradients, whose layout follows the images'.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return nn.parallel.DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
 
 

@@ -22,9 +22,9 @@ from host.user_code import resolve
 class StepContext:
     """What a user's step may look at. It runs `module` on `images` and returns a scalar loss; the rest of a step is done for it.
 
-    `module` is in training mode (call it, rather than a part of it: with several processes it averages their gradients); `teacher` in
-    evaluation mode, or None; `images` (N, C, H, W) augmented; `labels` (N,). Mixed images belong by `share` (0 - 1) to
-    `labels` and by the rest to `other_labels`, None where nothing is mixed. `epoch` and `step` count from 1.
+    `module` is in training mode (call it, rather than a part of it: with several processes it averages their gradients);
+    `teacher` in evaluation mode, or None; `images` (N, C, H, W) augmented; `labels` (N,). Mixed images belong by `share` (0 - 1)
+    to `labels` and by the rest to `other_labels`, None where nothing is mixed. `epoch` and `step` count from 1.
     `usual_loss` takes logits (N, classes) to the loss that the recipe would give without a step.
     """
 
@@ -53,8 +53,8 @@ class Objective:
             if takes_teacher(function, name):
                 if teacher is None:
                     raise TrainingError(
-                        f"the {name} takes the logits of a teacher, and this training has none (host compress has: the original). "
-                        f"Give it two parameters, logits and labels"
+                        f"the {name} takes a teacher's logits, and this training has no teacher (host compress has: the original): "
+                        f"give it two parameters, logits and labels"
                     )
                 self._whole_loss = lambda *tensors: _call(name, function, *tensors)
             else:
@@ -99,6 +99,14 @@ class Objective:
         return taught
 
 
+def find_functions(recipe: Recipe) -> None:
+    """Find the user's functions now, rather than after hours. Raises UserCodeError, TrainingError."""
+    if recipe.step is not None:
+        resolve(recipe.step)
+    if recipe.loss is not None:
+        takes_teacher(resolve(recipe.loss), f"loss function {recipe.loss}")
+
+
 def needs_teacher(recipe: Recipe) -> bool:
     """Whether a training by `recipe` has a use for a teacher. Raises UserCodeError, TrainingError."""
     if recipe.distillation is not None or recipe.step is not None:
@@ -118,7 +126,7 @@ def label_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor] | None:
 
 
 def takes_teacher(function: Callable[..., Any], name: str) -> bool:
-    """Whether a loss function takes (logits, labels, teacher_logits), rather than (logits, labels). Raises TrainingError for others."""
+    """Whether a loss takes (logits, labels, teacher_logits), rather than (logits, labels). Raises TrainingError for others."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a builtin

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ class LatencyTarget:
 class CompressOptions:
     """Every field changes the result; together they identify a run (see `identity`).
 
-    `epochs` is the fine-tuning budget over all rounds; `rounds` None lets the target decide; `probes` is the number of variants
+    `epochs` is the fine-tuning budget over all rounds; `recipe` holds what a recipe file says of the rest of the fine-tuning, as
+    host.compress.recipe_file reads it; `workers` None lets the GPUs decide, `rounds` None the target; `probes` is the number of variants
     that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device decide,
     float32 tries no other, int8 takes it whatever the device says. `plan` is the path of a plan.json to cut instead of planning.
     """
@@ -64,7 +66,9 @@ class CompressOptions:
     epochs: int = 8
     batch_size: int = 64
     learning_rate: float = 0.02
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     rounds: int | None = None
+    workers: int | None = None
     probes: int = 6
     runtime: str = "onnxruntime"
     threads: int | None = None

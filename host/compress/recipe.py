@@ -28,7 +28,8 @@ class Distillation:
 class Ema:
     """An exponential moving average of the weights and of batch norm's statistics; it is what is evaluated and kept.
 
-    After step t the average moves by 1 - d towards the weights, d = min(decay, (1 + t) / (10 + t)): the random start is soon forgotten.
+    After step t the average moves by 1 - d towards the weights, d = min(decay, (1 + t) / (10 + t)), so that it soon forgets its
+    start.
     """
 
     decay: float = 0.999

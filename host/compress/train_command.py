@@ -2,6 +2,7 @@
 provenance.
 """
 
+import dataclasses
 import os
 import shlex
 import time
@@ -12,9 +13,11 @@ from pathlib import Path
 import torch
 
 from host.compress.counting import count_macs, count_parameters
+from host.compress.distributed import ALONE, World
 from host.compress.evaluation import Evaluation, evaluate
 from host.compress.recipe import Recipe
 from host.compress.training import EpochRecord, History, train
+from host.compress.workers import train_on
 from host.datasets.dataset import DataError, Dataset3, check_fits
 from host.datasets.loading import load_data
 from host.zoo.checkpoint import Checkpoint, save_checkpoint
@@ -48,11 +51,16 @@ def run_training(
     resume: bool = False,
     on_start: Callable[[ZooModel, Dataset3], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> TrainingResult:
+    recipe_file: Path | None = None,
+    workers: int = 1,
+    world: World = ALONE,
+) -> TrainingResult | None:
     """Train `model` on `data` from seeded random weights and write the checkpoint `out`.
 
     After each epoch the state goes to `OUT.partial`; `resume` goes on from it, and the end removes it.
     Without `resume` a partial file is an error, so that hours are not overwritten by a repeated command.
+    `recipe_file` is named in the command that the checkpoint remembers. `workers` processes are started to share the training, or
+    every process of `world` calls this: the chief alone writes and has a result, the others None.
     """
     partial = out.with_name(out.name + ".partial")
     if partial.exists() and not resume:
@@ -74,10 +82,24 @@ def run_training(
     check_fits(loaded, built.input_shape, built.num_classes, model=model)
     if on_start is not None:
         on_start(built, loaded)
-    history = train(built.module, loaded, recipe, on_epoch=on_epoch, state_file=partial, resume=resume)
+    if workers > 1:
+        history = train_on(workers, built.module, loaded, recipe, on_epoch=on_epoch, state_file=partial, resume=resume)
+    else:
+        history = train(built.module, loaded, recipe, on_epoch=on_epoch, state_file=partial, resume=resume, world=world)
+    if not world.chief:
+        return None
     validation = evaluate(built.module, loaded.validation.images, loaded.validation.labels)
     test = evaluate(built.module, loaded.test.images, loaded.test.labels)
-    command = training_command(model, data=data, out=out, recipe=recipe, width=width, input_size=input_size)
+    command = training_command(
+        model,
+        data=data,
+        out=out,
+        recipe=recipe,
+        width=width,
+        input_size=input_size,
+        recipe_file=recipe_file,
+        workers=max(workers, world.size),
+    )
     scale = loaded.normalisation
     save_checkpoint(
         out,
@@ -94,6 +116,7 @@ def run_training(
                 "epochs": len(history.epochs),
                 "best_epoch": history.best_epoch,
                 "command": command,
+                "recipe": dataclasses.asdict(recipe),
                 "torch": str(torch.__version__),
             },
         ),
@@ -126,15 +149,25 @@ def check_writable(out: Path) -> None:
 
 
 def training_command(
-    model: str, *, data: str, out: Path, recipe: Recipe, width: float | None, input_size: int | None
+    model: str,
+    *,
+    data: str,
+    out: Path,
+    recipe: Recipe,
+    width: float | None,
+    input_size: int | None,
+    recipe_file: Path | None = None,
+    workers: int = 1,
 ) -> str:
     """The shell command that repeats a training; only the file name of `out`, since folders differ."""
     words = ["host", "train", model, "--data", data, "--out", out.name]
+    words += [] if recipe_file is None else ["--recipe", str(recipe_file)]
     words += ["--epochs", str(recipe.epochs), "--batch-size", str(recipe.batch_size)]
     words += ["--learning-rate", str(recipe.learning_rate)]
     words += [] if width is None else ["--width", str(width)]
     words += [] if input_size is None else ["--input-size", str(input_size)]
     words += ["--seed", str(recipe.seed)]
+    words += [] if workers == 1 else ["--workers", str(workers)]
     if recipe.augmentation is None:
         words += ["--no-augment"]
     elif not recipe.augmentation.flip:

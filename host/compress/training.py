@@ -77,7 +77,7 @@ def train(
                     raise TrainingError(
                         "sync_batch_norm works on GPUs only: leave it out of the recipe, or use one process"
                     )
-                trained = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(module))
+                trained = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(module))  # type: ignore[no-untyped-call]
             run = _Run(trained, data, recipe, taught_by, device, deadline_s, state_file, clock, world)
             history = run.go(on_epoch, run.stored() if resume else None)
             module.load_state_dict(run.best)

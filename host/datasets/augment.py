@@ -29,7 +29,7 @@ class Augmentation:
 
     `mixup` and `cutmix` are the alpha of the Beta(alpha, alpha) that the share of an image is drawn from, once per batch: mixup
     adds two images (Zhang et al. 2018, arXiv 1710.09412), CutMix puts a rectangle of one into the other (Yun et al. 2019, arXiv
-    1905.04899). Given both, each batch takes one of them with equal odds; `mix_probability` is the share of batches that are mixed.
+    1905.04899). Given both, each batch takes one with equal odds; `mix_probability` is the share of batches that are mixed.
     """
 
     padding: int = 4
@@ -57,7 +57,7 @@ class Augmentation:
         return self.mix_probability > 0 and (self.mixup > 0 or self.cutmix > 0)
 
     def apply(self, images: Tensor, generator: torch.Generator, fill: tuple[float, ...]) -> Tensor:
-        """(N, C, H, W) to the same shape, all but the mixing; `fill` is the value of the padding per channel, `generator` a CPU one."""
+        """All but the mixing, (N, C, H, W) to the same; `fill` is the padding's value per channel, `generator` a CPU one."""
         count, _, height, width = images.shape
         return apply_view(images, self.draw_view(count, height, width, generator), fill)
 
@@ -123,7 +123,7 @@ class View:
 class Mix:
     """Image i is mixed with image `partner`[i] (N,), and keeps the `share` (0 - 1) of its label.
 
-    With a `box` (top, left, bottom, right; the last two excluded) the partner's pixels stand there; without, the two are averaged.
+    With a `box` (top, left, bottom, right; the last two excluded) the partner's pixels stand there; without, both are added.
     """
 
     partner: Tensor

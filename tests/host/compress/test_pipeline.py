@@ -192,7 +192,7 @@ def test_a_run_that_is_killed_again_and_again_ends_all_the_same(
 def test_a_dry_run_plans_and_trains_nothing(
     subject: Subject, device: Device, store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.compress.finetune.train", None)
+    monkeypatch.setattr("host.compress.finetune.train_on", None)
     before = {name: value.clone() for name, value in subject.model.module.state_dict().items()}
     measuring = measuring_on(device, store)
     record = compress(options(), subject, measuring, out=tmp_path / "out", dry_run=True)
