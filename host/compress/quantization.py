@@ -134,7 +134,7 @@ def quantize_static(
         tools.quantize_static(
             str(prepared),
             str(written),
-            _Reader(_input_name(prepared), images[:count]),
+            _Reader(_input(prepared).name, images[:count]),
             quant_format=tools.QuantFormat.QDQ,
             per_channel=True,
             reduce_range=scheme.weight_bits == 7,
@@ -191,10 +191,15 @@ class _Reader:
             yield entry
 
 
-def _input_name(path: Path) -> str:
+def input_shape_of(path: Path) -> tuple[int, ...]:
+    """Return the shape of a file's only input, the batch first."""
+    return tuple(each.dim_value for each in _input(path).type.tensor_type.shape.dim)
+
+
+def _input(path: Path) -> onnx.ValueInfoProto:
     model = onnx.load(str(path), load_external_data=False)
     constants = {value.name for value in model.graph.initializer}
-    return next(value.name for value in model.graph.input if value.name not in constants)
+    return next(value for value in model.graph.input if value.name not in constants)
 
 
 def _make(source: Path, path: Path, done: str, make: Any) -> ExportedModel:

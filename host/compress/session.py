@@ -21,11 +21,12 @@ from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions
+from host.compress.pricing import Pricing
 from host.compress.probing import find_granularity
 from host.compress.subject import Subject
 from host.compress.surgery import prune
 from host.compress.trace import Timeline, Trace
-from host.compress.variants import VARIANTS_FOLDER
+from host.compress.variants import FLOAT32, VARIANTS_FOLDER
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.limits import Budgets
@@ -47,7 +48,10 @@ class State:
 
 
 class Session:
-    """Finished steps are in the journal in `out`; a run that was stopped goes on with the first unfinished one."""
+    """Finished steps are in the journal in `out`; a run that was stopped goes on with the first unfinished one.
+
+    Variants of the network are built and measured as `pricing` says, float32 until `price_in` is called.
+    """
 
     def __init__(
         self, options: CompressOptions, subject: Subject, measuring: Measuring, out: Path, observer: Observer
@@ -68,6 +72,12 @@ class Session:
             raise ModelNotPrunable(f"{options.model} has no channels that can be removed ({reasons})")
         self.baseline = self.export(self.original, "baseline")
         self.format.begin(self.original, self.analysed, self.baseline)
+        self.pricing = Pricing(files=self.format, whole=self.baseline)
+
+    def price_in(self, pricing: Pricing) -> None:
+        """Build and measure variants in another precision from now on; what was learned in the one before is no longer shown."""
+        self.pricing = pricing
+        self.trace.forget_plans()
 
     @property
     def budgets(self) -> Budgets:
@@ -75,12 +85,12 @@ class Session:
         return Budgets(max_parameters=self._max_parameters())
 
     def _max_parameters(self) -> int | None:
-        """Return the size budget as float32 parameters of the layers; what else the baseline's file holds is taken to stay."""
-        budget = self.options.max_size_bytes
+        """Return the size budget as parameters of the layers; what else the whole network's file holds is taken to stay."""
+        budget, each = self.options.max_size_bytes, self.pricing.bytes_per_parameter
         if budget is None:
             return None
-        rest = self.baseline.path.stat().st_size - 4 * parameters(self.network, self.network.full_plan().kept)
-        return max(0, budget - rest) // 4
+        rest = self.pricing.whole.size_bytes - each * parameters(self.network, self.network.full_plan().kept)
+        return max(0, budget - rest) // each
 
     def start(self) -> State:
         """Return the original, with every channel."""
@@ -93,7 +103,7 @@ class Session:
 
     def variant(self, module: nn.Module, plan: Plan) -> ExportedModel:
         """Write what is as fast as `module`, the original pruned to `plan`, for timing only."""
-        return self.format.variant(module, plan, self.out / f"variant{self.format.suffix}")
+        return self.pricing.files.variant(module, plan, self.out / f"variant{self.format.suffix}")
 
     def once(self, key: str, step: Callable[[], Any]) -> Any:
         """Run a step, or return what the journal has of it; the device time that it took is part of the record."""
@@ -120,10 +130,10 @@ class Session:
     def widths(self) -> tuple[dict[str, tuple[int, ...]], Granularity]:
         """Ask the device which widths it runs fast; return those allowed by group."""
         self.observer.stage("asking the device which widths it runs fast")
-        where = environment(self.measuring.device.info, self.measuring.settings)
+        where = environment(self.measuring.device.info, self.measuring.settings, self.pricing.key)
         found = self.once(
-            "granularity",
-            lambda: find_granularity(self.network, self.measuring, self.observer, where, self.format).to_dict(),
+            f"{self.pricing.prefix}granularity",
+            lambda: find_granularity(self.network, self.measuring, self.observer, where, self.pricing.files).to_dict(),
         )
         granularity = Granularity.from_dict(found)
         self.trace.granularity = found
@@ -145,13 +155,13 @@ class Session:
             # What a width costs does not depend on the weights, so the first channels stand for any.
             kept = {name: range(count) for name, count in plan.kept.items()}
             build = partial(prune, self.analysed, self.original, kept)
-            probes.append(self.probe(f"probe {index}", plan, build))
+            probes.append(self.probe(f"{self.pricing.prefix}probe {index}", plan, build))
         if not probes:
             raise ModelNotPrunable(
                 f"no layer of {self.options.model} can be made narrower on this device: the widths that it runs fast "
                 "leave no choice below the full ones"
             )
-        model = LatencyModel.fit(self.network, probes, baseline_ns, granularity)
+        model = LatencyModel.fit(self.network, probes, baseline_ns, granularity, full_ratio=self.pricing.full_ratio)
         error = model.held_out_error()
         if error is not None:
             self.observer.note(
@@ -187,8 +197,8 @@ class Session:
         )
 
 
-def environment(info: DeviceInfo, settings: Settings) -> dict[str, Any]:
-    """Return what must be equal for times to be comparable: board, processor, runtime and settings."""
+def environment(info: DeviceInfo, settings: Settings, precision: str = FLOAT32) -> dict[str, Any]:
+    """Return what must be equal for times to be comparable: board, processor, runtime, settings and precision."""
     runtime = next(each for each in info.runtimes if each.name == settings.runtime)
     return {
         "board": info.board,
@@ -199,5 +209,5 @@ def environment(info: DeviceInfo, settings: Settings) -> dict[str, Any]:
         "runtime_version": runtime.version,
         "provider": settings.provider,
         "threads": settings.threads,
-        "precision": "float32",
+        "precision": precision,
     }

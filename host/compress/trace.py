@@ -29,6 +29,12 @@ class Trace:
         self.trainings: list[dict[str, Any]] = []
         self.measurements: list[dict[str, Any]] = []
 
+    def forget_plans(self) -> None:
+        """Leave out what belongs to plans of another precision; what was measured and trained remains."""
+        self.granularity, self.widths = None, {}
+        self.losses, self.losses_round = {}, None
+        self.probes, self.predictions, self.candidates = {}, {}, []
+
     def set_losses(self, round_name: str, losses: Mapping[str, Mapping[int, float]]) -> None:
         """Keep what each width of each group would cost, as a round measured it."""
         self.losses_round = round_name
