@@ -191,9 +191,12 @@ def _tasks(
         raise ValueError(f"measured_widths must be at least 1, got {measured_widths}")
     ranked: list[tuple[int, int, _Task]] = []
     for place, group in enumerate(network.network.groups):
-        smaller = sorted({width for width in widths.get(group.name, ()) if width != group.channels})
+        allowed = set(widths.get(group.name, ())) - {group.channels}
+        smaller = sorted(allowed - {0})
         consumers = tuple(cut.module for cut in network.cuts[group.name] if cut.side is Side.INPUT)
-        for rank, width in enumerate(_spread(smaller, measured_widths)):
+        # A dropped branch is a loss of its own, which no other width tells.
+        dropped = [(0, 0)] if 0 in allowed else []
+        for rank, width in [*enumerate(_spread(smaller, measured_widths)), *dropped]:
             kept = channels_to_keep(network, scores, Plan(kept={group.name: width}))[group.name]
             removed = tuple(sorted(set(range(group.channels)) - set(kept)))
             ranked.append((rank, place, _Task(group=group, width=width, removed=removed, consumers=consumers)))
@@ -250,7 +253,7 @@ def _run_all(
                 while waiting and len(running) < count:
                     task = waiting.pop()
                     late = deadline is not None and time.monotonic() > deadline
-                    if late and task.group.name in covered:
+                    if late and task.width and task.group.name in covered:
                         continue
                     covered.add(task.group.name)
                     running[pool.submit(work, task)] = task
@@ -270,15 +273,21 @@ def _run_all(
 
 
 def _complete(group: Group, widths: Sequence[int], measured: Mapping[int, float]) -> dict[int, float]:
-    """Fill in what was not measured, monotone in the channels removed."""
-    points = sorted({**measured, group.channels: 0.0}.items(), reverse=True)
+    """Fill in what was not measured, monotone in the channels removed.
+
+    A dropped branch (width 0) stands alone: nothing may do less harm than a few channels.
+    """
+    points = sorted(
+        {**{width: loss for width, loss in measured.items() if width}, group.channels: 0.0}.items(), reverse=True
+    )
     values: list[float] = []
     for _, loss in points:
         values.append(max(loss, values[-1] if values else 0.0))
     at = [group.channels - width for width, _ in points]
-    wanted = sorted({*widths, group.channels}, reverse=True)
+    wanted = sorted({*widths, group.channels} - {0}, reverse=True)
+    dropped = {0: max(measured[0], 0.0)} if 0 in measured else {}
     if len(points) == 1:
-        return dict.fromkeys(wanted, 0.0)
+        return dict.fromkeys(wanted, 0.0) | dropped
     curve = PchipInterpolator(at, values)
     exact = {width: value for (width, _), value in zip(points, values, strict=True)}
     filled: dict[int, float] = {}
@@ -287,4 +296,4 @@ def _complete(group: Group, widths: Sequence[int], measured: Mapping[int, float]
         # Pchip keeps the order up to rounding; the running maximum keeps it exactly.
         highest = max(highest, exact[width] if width in exact else float(curve(group.channels - width)))
         filled[width] = highest
-    return filled
+    return filled | dropped

@@ -66,7 +66,7 @@ class TfliteFormat:
             )
 
     def variant(self, module: nn.Module, plan: Plan, path: Path) -> ExportedModel:
-        if self._slicer is None or self._network is None:
+        if self._slicer is None or self._network is None or 0 in plan.kept.values():  # a dropped branch is no slice
             return self.export(module, path)
         try:
             self._slicer.cut(one_per_block(self._network, plan), module, path)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from host.compress.cuts import mask_consumers
 from host.compress.depth import ConstantChannels, Vanished
-from host.compress.evaluation import recalibrate_batch_norm
+from host.compress.evaluation import evaluate, recalibrate_batch_norm
 from host.compress.export import export_onnx
 from host.compress.groups import analyse
 from host.compress.importance import scores
+from host.compress.sensitivity import measure_losses
 from host.compress.surgery import channels_to_keep, load_compressed, prune, save_compressed
 from host.search.network import Plan
 from host.zoo.cifar_resnet import CifarResNet
@@ -162,6 +163,25 @@ def test_a_dropped_branch_is_trained_on(case):
     constant = next(layer for layer in pruned.modules() if isinstance(layer, ConstantChannels))
     assert constant.value.grad is not None
     assert bool(constant.value.grad.abs().sum() > 0)
+
+
+def test_the_loss_of_a_dropped_branch_is_measured(case):
+    """It is that of the network cut and recalibrated on the same images."""
+    _, module, network = case
+    branch, full = network.network.branches[-1], network.network.full_plan().kept
+    batches = [(images(16, seed), torch.arange(16) % 5) for seed in (3, 4)]
+    fitting = [batch for batch, _ in batches]
+    widths = {name: (count,) for name, count in full.items()} | {branch.group: (0, 1, full[branch.group])}
+    found = measure_losses(
+        network, module, scores(network, module, "l1"), widths, batches, recalibrate=fitting, workers=1
+    )[branch.group]
+    whole, without = prune(network, module, {}), prune(network, module, {branch.group: []})
+    pixels, labels = (torch.cat(each) for each in zip(*batches, strict=True))
+    for each in (whole, without):
+        recalibrate_batch_norm(each, pixels, 2, batch_size=16)
+    rise = evaluate(without, pixels, labels).loss - evaluate(whole, pixels, labels).loss
+    assert set(found) == {0, 1, full[branch.group]}
+    assert found[0] == pytest.approx(max(rise, 0.0), abs=1e-4)
 
 
 def test_only_groups_of_branches_may_keep_nothing(case):
