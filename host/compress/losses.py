@@ -53,7 +53,7 @@ class Objective:
             if takes_teacher(function, name):
                 if teacher is None:
                     raise TrainingError(
-                        f"the {name} takes a teacher's logits, and this training has no teacher (host compress has: the original): "
+                        f"the {name} takes a teacher's logits, and there is no teacher here (host compress has one): "
                         f"give it two parameters, logits and labels"
                     )
                 self._whole_loss = lambda *tensors: _call(name, function, *tensors)

@@ -52,8 +52,8 @@ class CompressOptions:
     """Every field changes the result; together they identify a run (see `identity`).
 
     `epochs` is the fine-tuning budget over all rounds; `recipe` holds what a recipe file says of the rest of the fine-tuning, as
-    host.compress.recipe_file reads it; `workers` None lets the GPUs decide, `rounds` None the target; `probes` is the number of variants
-    that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device decide,
+    host.compress.recipe_file reads it; `workers` None lets the GPUs decide, `rounds` None the target; `probes` is the number of
+    variants that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device decide,
     float32 tries no other, int8 takes it whatever the device says. `plan` is the path of a plan.json to cut instead of planning.
     """
 

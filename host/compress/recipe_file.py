@@ -51,7 +51,8 @@ def laid_over(base: Recipe, values: Mapping[str, Any], *, source: str) -> Recipe
     for name, table in TABLES.items():
         if name in changes:
             changes[name] = _table(getattr(base, name) or table(), changes[name], source, name)
-    return _replaced(base, changes, source, "")
+    recipe: Recipe = _replaced(base, changes, source, "")
+    return recipe
 
 
 def over_file(values: Mapping[str, Any], **given: Any) -> dict[str, Any]:

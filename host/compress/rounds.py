@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from host.compress.cuts import PrunableNetwork
 from host.compress.evaluation import evaluate, recalibrate_batch_norm
+from host.compress.finetune import recipe_for
 from host.compress.groups import analyse
 from host.compress.importance import scores
+from host.compress.losses import label_loss
 from host.compress.sensitivity import calibration_batches, measure_losses
 from host.compress.session import Session, State
 from host.compress.surgery import channels_to_keep, prune
@@ -85,7 +87,10 @@ class Chooser:
         split, seed = session.subject.data.train, session.options.seed
         batches = calibration_batches(split, CALIBRATION_IMAGES, seed=seed)
         criterion = session.options.criterion
-        self.scores: Mapping[str, Tensor] = scores(self.current, start.module, criterion, batches=batches, seed=seed)
+        loss = label_loss(recipe_for(session.options, 1))
+        self.scores: Mapping[str, Tensor] = scores(
+            self.current, start.module, criterion, batches=batches, loss=loss, seed=seed
+        )
         session.observer.stage(f"{wanted.name}: what each width would cost in accuracy")
         stored = session.once(f"{wanted.name} losses", lambda: self._losses(batches))
         self.losses = {name: {int(w): loss for w, loss in by_width.items()} for name, by_width in stored.items()}

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.multiprocessing as mp
 from torch import nn
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from device_agent.contract.errors import BoardfitError, InvalidRequest
 from host.compress.distributed import World, joined
@@ -65,10 +66,10 @@ def train_on(
     with tempfile.TemporaryDirectory(prefix="boardfit-training-") as name:
         _pack(Path(name), module, data, teacher, recipe)
         # A server that has imported torch forks the processes: it is imported once for all, and for later trainings too.
-        context = mp.get_context("forkserver")
+        context = get_context("forkserver")
         context.set_forkserver_preload(["torch", __name__])
         messages = context.SimpleQueue()
-        processes = mp.start_processes(
+        processes = start_processes(  # type: ignore[no-untyped-call]
             _work,
             args=(workers, Path(name), messages, state_file, resume),
             nprocs=workers,
@@ -94,7 +95,7 @@ def _listen(processes: Any, messages: Any, on_epoch: Callable[[EpochRecord], Non
     while not ended:
         try:
             ended = processes.join(timeout=LOOK_S)
-        except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        except (ProcessRaisedException, ProcessExitedException) as error:
             ended, died = True, error
         while not messages.empty():
             message = messages.get()
@@ -115,14 +116,8 @@ def _pack(folder: Path, module: nn.Module, data: Dataset3, teacher: nn.Module | 
     for name, split in data.splits().items():
         np.save(folder / f"{name}-images.npy", split.images)
         np.save(folder / f"{name}-labels.npy", split.labels)
-    about = {
-        "name": data.name,
-        "num_classes": data.num_classes,
-        "normalisation": data.normalisation,
-        "class_names": data.class_names,
-    }
     try:
-        content = pickle.dumps((module, teacher, recipe, about))
+        content = pickle.dumps((module, teacher, recipe, _emptied(data)))
     except Exception as error:
         raise TrainingError(
             f"the network cannot be sent to other processes: {error}. Define its classes in a module, outside of functions and "
@@ -132,16 +127,21 @@ def _pack(folder: Path, module: nn.Module, data: Dataset3, teacher: nn.Module | 
 
 
 def _unpack(folder: Path) -> tuple[nn.Module, nn.Module | None, Recipe, Dataset3]:
-    module, teacher, recipe, about = pickle.loads((folder / "job").read_bytes())
-    splits = {
+    module, teacher, recipe, data = pickle.loads((folder / "job").read_bytes())
+
+    def split(name: str) -> Split:
         # Copy on write: torch asks for arrays that can be written to.
-        name: Split(
-            images=np.load(folder / f"{name}-images.npy", mmap_mode="c"),
-            labels=np.load(folder / f"{name}-labels.npy", mmap_mode="c"),
-        )
-        for name in ("train", "validation", "test")
-    }
-    return module, teacher, recipe, Dataset3(**about, **splits)
+        images, labels = (np.load(folder / f"{name}-{part}.npy", mmap_mode="c") for part in ("images", "labels"))
+        return Split(images=images, labels=labels)
+
+    filled = dataclasses.replace(data, train=split("train"), validation=split("validation"), test=split("test"))
+    return module, teacher, recipe, filled
+
+
+def _emptied(data: Dataset3) -> Dataset3:
+    """The same with one image per split."""
+    one = {name: split.take(slice(1)) for name, split in data.splits().items()}
+    return dataclasses.replace(data, train=one["train"], validation=one["validation"], test=one["test"])
 
 
 def _work(rank: int, size: int, folder: Path, messages: Any, state_file: Path | None, resume: bool) -> None:
