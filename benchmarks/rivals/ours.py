@@ -1,0 +1,59 @@
+"""`host compress` through its Python API, with the options' defaults but for the fine-tuning budget."""
+
+from __future__ import annotations
+
+import shutil
+
+import torch
+
+from benchmarks.rivals.subjects import CLASSES, SHAPE
+from benchmarks.rivals.trial import BATCH, LEARNING_RATE, OutOfReach, Pruned, Trial
+from host.compress.observer import Observer
+from host.compress.options import CompressOptions, LatencyTarget
+from host.compress.pipeline import compress
+from host.compress.subject import Subject
+from host.compress.surgery import load_compressed
+from host.search.planner import Infeasible
+from host.zoo.registry import ZooModel
+
+
+class _Watching(Observer):
+    """Says what goes on, and counts the epochs of all fine-tunings."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self.epochs = 0
+
+    def stage(self, text: str) -> None:
+        self._trial.say(text)
+
+    def note(self, text: str) -> None:
+        self.epochs += text.startswith("epoch ")
+        self._trial.say(f"  {text}")
+
+
+def ours(trial: Trial, target: float) -> Pruned:
+    """The compressed module as `host compress` wrote it, trained; its record is among the notes."""
+    out = trial.folder / "ours"
+    shutil.rmtree(out, ignore_errors=True)  # A cell that was cut starts over: its counts are to be whole.
+    model = ZooModel(name=trial.net.name, module=trial.baseline, input_shape=SHAPE, num_classes=CLASSES)
+    options = CompressOptions(
+        model=trial.net.name,
+        data=trial.data.name,
+        target=LatencyTarget(ratio=target),
+        epochs=trial.net.epochs,
+        batch_size=BATCH,
+        learning_rate=LEARNING_RATE,
+        threads=1,
+        precision="float32",
+        seed=trial.seed,
+    )
+    watching = _Watching(trial)
+    torch.set_num_threads(trial.threads)
+    try:
+        record = compress(options, Subject(model=model, data=trial.data), trial.measuring, out=out, observer=watching)
+    except Infeasible as error:
+        raise OutOfReach(str(error)) from error
+    trial.images_seen += watching.epochs * (len(trial.data.train) // BATCH) * BATCH
+    loaded = load_compressed(out / "model.pt", trial.net.build)
+    return Pruned(module=loaded.module.eval(), notes={"record": record})
