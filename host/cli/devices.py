@@ -86,13 +86,18 @@ def list_(ctx: click.Context, check: bool, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def info(name: str, as_json: bool) -> None:
-    """Ask the device NAME what it is: board, processor, runtimes, sensors."""
+    """Ask the device NAME what it is: board, processor, runtimes, sensors; and show which widths it was found to run fast."""
+    from host.cli.granularity_view import granularity_table, known_granularity
     from host.fleet.devices import open_device
+    from host.results.store import ResultStore
 
     with open_device(name) as device:
         found, address = device.info, device.client.address
+    with ResultStore.open() as store:
+        widths = known_granularity(store, found)
     if as_json:
-        render.print_json({"schema": SCHEMA, "name": device.name, "info": _info_json(found)})
+        document = {"schema": SCHEMA, "name": device.name, "info": _info_json(found), "granularity": widths}
+        render.print_json(document)
         return
     console = render.console()
     console.print(
@@ -132,6 +137,14 @@ def info(name: str, as_json: bool) -> None:
         for one in found.missing_sensors:
             render.add_row(missing, one.kind, one.reason)
         console.print(missing)
+    for entry in widths:
+        console.print(granularity_table(entry))
+    if widths:
+        console.print(
+            "columns with an x: such a width's latency over that of the next larger fast one; 1 and more gains nothing"
+        )
+    else:
+        console.print("fast widths: not known yet; host compress asks for them, and they are kept")
 
 
 @command.command("remove")

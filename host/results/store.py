@@ -74,6 +74,16 @@ class StoredCompression:
     record: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFact:
+    """Something learned of a device: `device_key` names all that it depends on, `kind` what it answers."""
+
+    device_key: str
+    kind: str
+    value: Mapping[str, Any]
+    updated_at: datetime
+
+
 class ResultStore:
     """An open history. What a method has returned from is on disk. May be used from several threads and processes.
 
@@ -257,6 +267,15 @@ class ResultStore:
         with self.reading() as session:
             row = session.scalars(_fact(device_key, kind)).one_or_none()
             return None if row is None else dict(row.value)
+
+    def list_device_facts(self, kind_prefix: str = "") -> tuple[StoredFact, ...]:
+        """Return the facts of all devices whose kind begins with `kind_prefix`, by key and kind."""
+        query = select(models.DeviceFact).order_by(models.DeviceFact.device_key, models.DeviceFact.kind)
+        with self.reading() as session:
+            return tuple(
+                StoredFact(device_key=row.device_key, kind=row.kind, value=dict(row.value), updated_at=row.updated_at)
+                for row in session.scalars(query.where(models.DeviceFact.kind.startswith(kind_prefix, autoescape=True)))
+            )
 
     def reading(self) -> Session:
         """Return a session for reading, to be closed as a context."""
