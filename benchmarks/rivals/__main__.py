@@ -7,12 +7,15 @@ from pathlib import Path
 
 from benchmarks.rivals.grid import Results, cells, fill
 from benchmarks.rivals.methods import METHODS
-from benchmarks.table import CannotMeasure, progress
+from benchmarks.rivals.report import ABOUT, Report
+from benchmarks.table import Benchmark, CannotMeasure, progress
 
 
 def main() -> int:
     """Fill cells as asked, then print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rivals")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rivals", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--state", type=Path, help="where cells, baselines and images are kept")
     parser.add_argument("--only", action="append", help="cells whose names contain this text; may be repeated")
     parser.add_argument("--method", action="append", choices=sorted(METHODS), help="only these; may be repeated")
@@ -20,6 +23,7 @@ def main() -> int:
     parser.add_argument("--redo", action="store_true", help="forget the chosen cells first")
     parser.add_argument("--threads", type=int, default=1, help="of the trainings")
     parser.add_argument("--table", action="store_true", help="print the table only")
+    parser.add_argument("--json", action="store_true", help="the same as rows of JSON")
     options = parser.parse_args()
     state = options.state
     if state is None:
@@ -52,6 +56,12 @@ def main() -> int:
         except CannotMeasure as error:
             sys.stderr.write(f"benchmarks.rivals: {error}\n")
             return 1
+    report = Report(results, state)
+    if options.json:
+        benchmark = Benchmark(name="rivals", about=ABOUT, measure=lambda _: report.rows())
+        sys.stdout.write(benchmark.as_json(report.rows()))
+    else:
+        sys.stdout.write(report.text())
     return 0
 
 

@@ -61,7 +61,7 @@ def fastnas(trial: Trial, target: float) -> Pruned:
     def propose(share: float) -> nn.Module:
         module = copy.deepcopy(trial.baseline)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            pruned, _ = mtp.prune(
+            pruned: nn.Module = mtp.prune(
                 module,
                 mode=[("fastnas", config)],
                 constraints={"flops": f"{100 * share:.3f}%"},
@@ -73,7 +73,7 @@ def fastnas(trial: Trial, target: float) -> Pruned:
                     "max_iter_data_loader": RECALIBRATION_BATCHES,
                     "verbose": False,
                 },
-            )
+            )[0]
         return pruned
 
     met = bisect(trial, propose, target, low=_least(trial))

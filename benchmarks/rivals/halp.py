@@ -110,15 +110,16 @@ def items(network: Network, importance: dict[str, Tensor], lookup: Lookup) -> tu
 def batch_norm_taylor(
     network: PrunableNetwork, module: nn.Module, batches: tuple[tuple[Tensor, Tensor], ...]
 ) -> dict[str, Tensor]:
-    """Return by group |scale x its gradient + shift x its gradient|, averaged over batches, added over the group's batch norms."""
+    """Return by group |scale x its gradient + shift x its gradient|, averaged over batches, added over the group's norms."""
     probe = copy.deepcopy(module).eval()
     norms = {name: layer for name, layer in probe.named_modules() if isinstance(layer, nn.BatchNorm2d)}
     totals = {name: torch.zeros(layer.num_features, dtype=torch.float64) for name, layer in norms.items()}
     for images, labels in batches:
         probe.zero_grad()
-        F.cross_entropy(probe(images), labels).backward()
+        F.cross_entropy(probe(images), labels).backward()  # type: ignore[no-untyped-call]
         for name, layer in norms.items():
-            assert layer.weight.grad is not None and layer.bias.grad is not None
+            assert layer.weight.grad is not None
+            assert layer.bias.grad is not None
             term = layer.weight * layer.weight.grad + layer.bias * layer.bias.grad
             totals[name] += term.detach().abs().double() / len(batches)
     found = {}

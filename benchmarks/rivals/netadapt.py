@@ -1,10 +1,12 @@
 """NetAdapt (Yang et al., ECCV 2018, arXiv 1804.03230), written from the paper.
 
-Each iteration takes a step off the latency, as the look-up table has it. Every group of coupled layers makes one proposal: the
-widest width that alone gives the step, with the filters of the largest l2 norms. The most accurate proposal goes on. Three things differ:
+Each iteration takes a step off the latency, as the look-up table has it. Every group of coupled layers makes one proposal:
+the widest width that alone gives the step, with the filters of the largest l2 norms. The most accurate one goes on. Three
+things differ from the paper:
 
 - proposals are judged after batch norm is refitted, and only the winner gets the short-term fine-tuning: divided among all
-  proposals the budget would give each less than a batch. One pass over the training images is for that, the rest for the long term;
+  proposals the budget would give each less than a batch. One pass over the training images is for that, the rest for the long
+  term;
 - a step that no single group can give is halved, where the paper ends;
 - the table's sum is corrected by a measurement of the whole net, and the search ends at what is measured.
 """
@@ -172,7 +174,7 @@ class _ShortTerm:
                     module(torch.from_numpy(split.images[chosen])), torch.from_numpy(split.labels[chosen])
                 )
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 self._next += self._batch
                 self._left -= 1

@@ -87,5 +87,5 @@ def _gradients(trial: Trial) -> list[Tensor]:
     """Return the gradients of the baseline's parameters, summed over the calibration batches."""
     module = copy.deepcopy(trial.baseline).eval()
     for images, labels in trial.batches():
-        F.cross_entropy(module(images), labels).backward()
+        F.cross_entropy(module(images), labels).backward()  # type: ignore[no-untyped-call]
     return [parameter.grad for parameter in module.parameters() if parameter.grad is not None]

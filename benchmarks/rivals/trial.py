@@ -85,7 +85,7 @@ class Trial:
         shared: Path,
         seed: int,
         threads: int,
-        say: Callable[[str], None] = lambda text: None,
+        say: Callable[[str], None],
     ) -> None:
         self.net, self.baseline, self.data, self.measuring = net, baseline, data, measuring
         self.folder, self.shared, self.seed, self.threads, self.say = folder, shared, seed, threads, say
