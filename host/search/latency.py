@@ -1,8 +1,7 @@
-"""The latency model: what the device charges for every layer at every pair of widths, learned from whole-
-network probes.
+"""The latency model: what the device charges for every layer at every pair of widths, learned from whole-network probes.
 
-Node times of profiled nets give the shares of the layers, paired end-to-end ratios the total. MACs are one
-feature among five, and never the price. `macs_line` is the model that others use, fitted for comparison only.
+Node times of profiled nets give the shares of the layers, paired end-to-end ratios the total. MACs are one feature among others,
+and never the price. `macs_line` is the model that others use, fitted for comparison only.
 """
 
 from __future__ import annotations
@@ -15,10 +14,16 @@ import numpy as np
 from host.search.cost import HeldOutError, Prediction, nine_in_ten, summary
 from host.search.granularity import Granularity
 from host.search.network import Layer, Network, Plan
+from host.search.observations import Observation, observe, pooled
 from host.search.probe import Probe, probe_plans
-from host.search.regression import Estimate, estimate, features, plan_features
+from host.search.regression import Estimate, estimate
 
 __all__ = ["HeldOutError", "LatencyModel", "MacsLine", "Prediction", "Probe", "macs_line", "probe_plans"]
+
+#: By how much, at least, the time of a layer beyond what was measured counts as unknown.
+LEAST_DOUBT = 0.1
+#: Plans are left out one at a time, or in this many parts where there are more: every part is a fit.
+MOST_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +31,7 @@ class LatencyModel:
     """Fitted prices of one network on one device, runtime and setting. Made by `fit`; a value.
 
     `full_ratio` is the latency of the full plan over the baseline's: 1 but where the variants are in another precision than the
-    baseline. All ratios are to the baseline.
+    baseline. All ratios are to the baseline. `kept` are layer times of other models on this device, which it leans on.
     """
 
     network: Network
@@ -36,6 +41,7 @@ class LatencyModel:
     estimate: Estimate
     errors: tuple[float, ...]
     full_ratio: float = 1.0
+    kept: tuple[Observation, ...] = ()
 
     @classmethod
     def fit(
@@ -46,9 +52,11 @@ class LatencyModel:
         granularity: Granularity | None = None,
         *,
         full_ratio: float = 1.0,
+        kept: Sequence[Observation] = (),
     ) -> LatencyModel:
-        """Fit `probes`; with node times from any of them per layer, else over whole nets. ValueError without
-        a probe.
+        """Fit `probes`: per layer with node times from any of them or with `kept` ones, else over whole nets.
+
+        ValueError without a probe of a plan that is narrower than the baseline.
         """
         full = network.full_plan().key()
         if all(probe.plan.key() == full for probe in probes):
@@ -56,74 +64,89 @@ class LatencyModel:
         if not baseline_ns > 0:
             raise ValueError(f"baseline_ns must be positive, got {baseline_ns}")
         _check_names(network, probes)
-        rows = [plan_features(network, probe.plan.kept, granularity) for probe in probes]
-        baseline = plan_features(network, network.full_plan().kept, granularity)
-
-        def priced(chosen: Sequence[int]) -> Estimate:
-            own = [_over_full(probes[index], full_ratio) for index in chosen]
-            found = estimate(network, own, [rows[index] for index in chosen], baseline)
-            return replace(found, overhead=full_ratio * found.overhead, scale=full_ratio * found.scale)
+        own = [_over_full(probe, full_ratio) for probe in probes]
+        found = estimate(network, own, granularity, kept=kept)
+        # Spreads are numbers of the device: those found with all probes serve the fits that leave some out.
+        spreads = None if found.prices.residuals is None else found.prices.residuals.spreads
 
         def refit(chosen: Sequence[int]) -> Callable[[int], float]:
-            part = priced(chosen)
-            return lambda index: part.total(network, rows[index])
+            part = estimate(network, [own[index] for index in chosen], granularity, kept=kept, spreads=spreads)
+            return lambda index: full_ratio * part.total(network, probes[index].plan.kept)
 
         return cls(
             network=network,
             probes=tuple(probes),
             baseline_ns=baseline_ns,
             granularity=granularity,
-            estimate=priced(range(len(probes))),
+            estimate=found,
             errors=_left_out(network, probes, refit),
             full_ratio=full_ratio,
+            kept=tuple(kept),
         )
 
-    def updated(self, probe: Probe) -> LatencyModel:
-        """Return the model fitted with one more measured plan."""
-        probes = (*self.probes, probe)
-        return LatencyModel.fit(self.network, probes, self.baseline_ns, self.granularity, full_ratio=self.full_ratio)
+    def updated(self, *probes: Probe) -> LatencyModel:
+        """Return the model fitted with more measured plans."""
+        return self._with((*self.probes, *probes))
+
+    def without(self, plan: Plan) -> LatencyModel | None:
+        """Return the model fitted without the measurements of `plan`; None if no other is left."""
+        others = tuple(probe for probe in self.probes if probe.plan.key() != plan.key())
+        full = self.network.full_plan().key()
+        return None if all(probe.plan.key() == full for probe in others) else self._with(others)
+
+    def _with(self, probes: tuple[Probe, ...]) -> LatencyModel:
+        return LatencyModel.fit(
+            self.network, probes, self.baseline_ns, self.granularity, full_ratio=self.full_ratio, kept=self.kept
+        )
 
     def price(self, layer: Layer, width_in: int, width_out: int) -> float:
-        """Return the layer's fraction of the baseline's latency at these widths.
+        """Return the layer's fraction of the baseline's latency at these widths, 0 of which mean that it is gone.
 
-        What belongs to no layer is spread evenly, so that the prices of all layers add up to the predicted
-        ratio.
+        What belongs to no layer is spread over all, so that the prices of all layers add up to the predicted ratio.
         """
-        row = features(layer, width_in, width_out, self.granularity)
-        return self.estimate.layer(layer, row) + self.estimate.overhead / len(self.network.layers)
+        return self.full_ratio * self.estimate.price(layer, width_in, width_out)
 
     def predict(self, plan: Plan) -> Prediction:
-        """Return the predicted ratio of `plan`, with its interval and the layers where the model had to
-        extrapolate.
+        """Return the predicted ratio of `plan`, with its interval and the layers where the model had to extrapolate.
+
+        What the layers that are extrapolated take counts as unknown by as much as their widths lie outside of what was seen.
         """
-        ratio = self.estimate.total(self.network, plan_features(self.network, plan.kept, self.granularity))
+        prices = {layer.name: self.price(layer, *layer.widths(plan.kept)) for layer in self.network.layers}
+        ratio = sum(prices.values())
+        outside = self._extrapolated(plan)
         spread = nine_in_ten(self.errors)
+        if spread is not None and ratio > 0:
+            spread += sum(abs(prices[name]) * distance for name, distance in outside.items()) / ratio
         return Prediction(
             ratio=ratio,
             low=None if spread is None else ratio / (1 + spread),
             high=None if spread is None else ratio * (1 + spread),
-            extrapolated=self._extrapolated(plan),
+            extrapolated=tuple(outside),
         )
 
     def held_out_error(self) -> HeldOutError | None:
-        """Return the leave-one-out error over the probed plans; None with fewer than two of them."""
+        """Return the errors of probed plans predicted from the others; None with fewer than two of them."""
         return summary(self.errors)
 
-    def _extrapolated(self, plan: Plan) -> tuple[str, ...]:
-        full = self.network.full_plan()
-        plans = [full, *(probe.plan for probe in self.probes)]
-        outside = []
+    def observations(self) -> list[Observation]:
+        """Return the layer times in nanoseconds, for other models on this device: none where the runtime gives none."""
+        units = [probe.unit_ns for probe in self.probes if probe.unit_ns is not None]
+        return pooled(observe(self.network, self.probes, self.granularity), float(np.median(units))) if units else []
+
+    def _extrapolated(self, plan: Plan) -> dict[str, float]:
+        """Return the layers with a width beyond those measured, or slow and never measured, and by how much (in logarithms)."""
+        plans = [self.network.full_plan(), *(probe.plan for probe in self.probes)]
+        outside = {}
         for layer in self.network.layers:
-            seen = np.array([layer.widths(each.kept) for each in plans])
-            widths = layer.widths(plan.kept)
-            if 0 in widths:
-                continue
-            beyond = bool(((widths < seen.min(axis=0)) | (widths > seen.max(axis=0))).any())
-            known = any(widths == (inward, outward) for inward, outward in seen.tolist())
-            slow = self.granularity is not None and not self.granularity.fast(layer, *widths)
-            if beyond or (slow and not known):
-                outside.append(layer.name)
-        return tuple(outside)
+            seen = np.array([layer.widths(each.kept) for each in plans], dtype=np.float64)
+            widths = np.array(layer.widths(plan.kept), dtype=np.float64)
+            low, high = seen.min(axis=0), seen.max(axis=0)
+            beyond = float(np.log(np.maximum((low + 1) / (widths + 1), (widths + 1) / (high + 1))).max())
+            known = bool((seen == widths).all(axis=1).any())
+            slow = self.granularity is not None and not self.granularity.fast(layer, *layer.widths(plan.kept))
+            if beyond > 0 or (slow and not known):
+                outside[layer.name] = max(beyond, LEAST_DOUBT)
+        return outside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,14 +209,17 @@ def _check_names(network: Network, probes: Sequence[Probe]) -> None:
 def _left_out(
     network: Network, probes: Sequence[Probe], refit: Callable[[Sequence[int]], Callable[[int], float]]
 ) -> tuple[float, ...]:
-    """Return the relative errors of plans left out one at a time, with every measurement of the same plan."""
+    """Return the relative errors of plans predicted from the others, all measurements of a plan left out together."""
     keys = [probe.plan.key() for probe in probes]
     plans = [key for key in dict.fromkeys(keys) if key != network.full_plan().key()]
     if len(plans) < 2:
         return ()
-    errors = []
-    for left in plans:
-        predict = refit([index for index, key in enumerate(keys) if key != left])
-        mine = [index for index, key in enumerate(keys) if key == left]
-        errors.append(abs(predict(mine[0]) / float(np.median([probes[index].ratio for index in mine])) - 1))
-    return tuple(errors)
+    parts = min(MOST_PARTS, len(plans))
+    errors = dict.fromkeys(plans, 0.0)
+    for part in range(parts):
+        left = plans[part::parts]
+        predict = refit([index for index, key in enumerate(keys) if key not in left])
+        for key in left:
+            mine = [index for index, other in enumerate(keys) if other == key]
+            errors[key] = abs(predict(mine[0]) / float(np.median([probes[index].ratio for index in mine])) - 1)
+    return tuple(errors.values())

@@ -15,11 +15,12 @@ from host.search.network import Network, Plan
 class Probe:
     """One plan, measured in turns with the baseline.
 
-    `ratio` is the paired end-to-end latency over the baseline's, with its interval. `nodes` maps a layer's
-    name to its profiled time as a fraction of the baseline's total profiled time in the same window (drift
-    cancels); None where the runtime gives no node times. A layer missing from it was not matched. `other` is
-    the rest of the profiled time in the same unit, nodes that belong to no layer; None if unknown. The
-    baseline itself may be given: full plan, ratio 1.
+    `ratio` is the paired end-to-end latency over the baseline's, with its interval. `nodes` maps a layer's name to its profiled
+    time as a fraction of the baseline's total profiled time in the same window (drift cancels); None where the runtime gives no
+    node times. A layer missing from it was not matched. `other` is the rest of the profiled time in the same unit, nodes that
+    belong to no layer; None if unknown. `baseline_nodes` are the baseline's own, in the same unit, if it is the full plan in the
+    same precision. Where a layer's time includes that of nodes which follow it and are no layer's, `followers` counts them, in
+    the full plan. The unit lasts `unit_ns`, None if unknown. The baseline itself may be given: full plan, ratio 1.
     """
 
     plan: Plan
@@ -28,15 +29,21 @@ class Probe:
     ratio_high: float
     nodes: Mapping[str, float] | None = None
     other: float | None = None
+    baseline_nodes: Mapping[str, float] | None = None
+    followers: Mapping[str, int] | None = None
+    unit_ns: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio_low <= self.ratio <= self.ratio_high or not math.isfinite(self.ratio_high):
             raise ValueError(f"probe ratio {self.ratio} in [{self.ratio_low}, {self.ratio_high}]")
-        wrong = {name: time for name, time in (self.nodes or {}).items() if not (time >= 0 and math.isfinite(time))}
+        times = [*(self.nodes or {}).items(), *(self.baseline_nodes or {}).items()]
+        wrong = {name: time for name, time in times if not (time >= 0 and math.isfinite(time))}
         if wrong:
             raise ValueError(f"node times must be finite and not negative: {wrong}")
         if self.other is not None and not (self.other >= 0 and math.isfinite(self.other)):
             raise ValueError(f"other must be finite and not negative, got {self.other}")
+        if self.unit_ns is not None and not (self.unit_ns > 0 and math.isfinite(self.unit_ns)):
+            raise ValueError(f"unit_ns must be positive, got {self.unit_ns}")
 
 
 def probe_plans(network: Network, widths: Mapping[str, tuple[int, ...]], count: int, seed: int) -> tuple[Plan, ...]:
