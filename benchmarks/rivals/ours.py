@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import torch
 
 from benchmarks.rivals.subjects import CLASSES, SHAPE
@@ -35,7 +33,6 @@ class _Watching(Observer):
 def ours(trial: Trial, target: float) -> Pruned:
     """The compressed module as `host compress` wrote it, trained; its record is among the notes."""
     out = trial.folder / "ours"
-    shutil.rmtree(out, ignore_errors=True)  # A cell that was cut starts over: its counts are to be whole.
     model = ZooModel(name=trial.net.name, module=trial.baseline, input_shape=SHAPE, num_classes=CLASSES)
     options = CompressOptions(
         model=trial.net.name,

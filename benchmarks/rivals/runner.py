@@ -48,10 +48,13 @@ class Runner:
         data = self._images.dataset(net.tuning_images, cell.seed)
         self._baseline_answers(cell.net, module, data)
         folder = self._state / "work" / cell.name
+        shutil.rmtree(folder, ignore_errors=True)  # A cell that was cut starts over: its counts are to be whole.
+        folder.mkdir(parents=True)
         with (
             local_agent(self._state / "agent") as address,
             AgentClient(address) as client,
-            ResultStore.open(f"sqlite:///{self._state / 'history.sqlite'}") as store,
+            # Of its own, so that every cell pays for what a device is asked only once in its life.
+            ResultStore.open(f"sqlite:///{folder / 'history.sqlite'}") as store,
         ):
             device = Device(name="local", client=client, info=client.describe())
             settings = Settings(runtime="onnxruntime", threads=1)
