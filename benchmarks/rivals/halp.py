@@ -3,7 +3,8 @@
 Importance is the first-order term of batch norm's scale and shift, added over the layers of a group. A block of eight output
 channels costs what the look-up table says between two output widths of its layers, at the input widths of the moment. The
 paper prunes step by step with training in between: here in as many rounds as `host compress` takes for the target, with
-the same split of the fine-tuning budget. The last round's budget is bisected on measured latency, which the paper doesn't do.
+the same split of the fine-tuning budget. Since inputs get narrower as well, a plan is faster than its outputs' costs say; so each
+round's budget is bisected on measured latency, which the paper doesn't do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.rivals.knapsack import Item, knapsack
 from benchmarks.rivals.lookup import Lookup, shape_of
-from benchmarks.rivals.meeting import bisect
+from benchmarks.rivals.meeting import MEASUREMENTS, bisect
 from benchmarks.rivals.planned import STEP
 from benchmarks.rivals.trial import Pruned, Trial
 from host.compress.cuts import PrunableNetwork
@@ -62,11 +63,9 @@ def halp(trial: Trial, target: float) -> Pruned:
             kept = knapsack(choices, share * whole) or least
             return prune(current, here, channels_to_keep(current, importance, Plan(kept=kept)))
 
-        if number == rounds:
-            module = bisect(trial, propose, target).module
-        else:
-            # In between nothing has to be met exactly: one knapsack for the step's share of the latency.
-            module = propose(budget / round_budgets(target, rounds)[number - 2] if number > 1 else budget)
+        # In between nothing has to be met exactly, so a few measurements do.
+        tries = MEASUREMENTS if number == rounds else MEASUREMENTS // 2
+        module = bisect(trial, propose, budget, measurements=tries).module
         notes.append({group.name: group.channels for group in current.network.groups})
         trial.tune(module, epochs)
     return Pruned(module=module, notes={"rounds": rounds, "groups_before_each": notes})
