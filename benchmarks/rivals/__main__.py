@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.rivals.grid import Results, cells, fill
 from benchmarks.rivals.methods import METHODS
+from benchmarks.rivals.place import state_folder
 from benchmarks.rivals.report import ABOUT, Report
 from benchmarks.table import Benchmark, CannotMeasure, progress
 
@@ -25,11 +26,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="print the table only")
     parser.add_argument("--json", action="store_true", help="the same as rows of JSON")
     options = parser.parse_args()
-    state = options.state
-    if state is None:
-        from platformdirs import user_cache_path
-
-        state = user_cache_path("boardfit") / "benchmarks" / "rivals"
+    state = options.state or state_folder()
     results = Results(state / "cells")
     wanted = [
         cell
