@@ -78,7 +78,7 @@ def measure(state: Path) -> list[Row]:
         found[method] = [cell for cell in cells if cell is not None]
     if not any(found.values()):
         raise CannotMeasure(
-            f"no cell of {NET} at {TARGET:g}x in {state}; fill some: python -m benchmarks.rivals --only {NET}-0.5x"
+            f"no cell of {NET} at {TARGET:g}x in {state}; run python -m benchmarks.rivals --only {NET}-0.5x"
         )
     return rows_of(found)
 
