@@ -62,9 +62,11 @@ class Trace:
         )
 
     def taken(self, round_name: str, plan: Plan) -> None:
-        """Mark which candidate of a round goes on to fine-tuning."""
+        """Mark which candidate of a round goes on to fine-tuning: of two with the same plan the first."""
         for each in self.candidates:
-            each["taken"] = each["taken"] or (each["round"] == round_name and each["kept"] == dict(plan.kept))
+            if each["round"] == round_name and each["kept"] == dict(plan.kept):
+                each["taken"] = True
+                return
 
     def training(self, name: str, epochs: Sequence[Mapping[str, Any]], best_epoch: int) -> None:
         """Keep the curves of a fine-tuning."""
