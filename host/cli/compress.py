@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto: int8 or float16 where the device runs it faster and the accuracy holds; int8: in any case.",
 )
+@click.option("--drop-blocks", is_flag=True, help="Let the plan leave out whole residual blocks, where that costs least.")
 @click.option("--checkpoint", type=click.Path(exists=True, dir_okay=False), help="Trained weights of MODEL.")
 @click.option("--method", type=click.Choice(["latency", "uniform"]), default="latency", show_default=True)
 @click.option(
@@ -110,6 +111,7 @@ def command(
     max_size: int | None,
     max_memory: int | None,
     max_accuracy_drop: float | None,
+    drop_blocks: bool,
     precision: str,
     checkpoint: str | None,
     method: str,
@@ -170,6 +172,7 @@ def command(
         max_size_bytes=max_size,
         max_memory_bytes=max_memory,
         max_accuracy_drop=max_accuracy_drop,
+        drop_blocks=drop_blocks,
         precision=precision,
         plan=plan,
     )

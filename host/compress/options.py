@@ -53,8 +53,9 @@ class CompressOptions:
 
     `epochs` is the fine-tuning budget over all rounds; `recipe` holds what a recipe file says of the rest of the fine-tuning, as
     host.compress.recipe_file reads it; `workers` None lets the GPUs decide, `rounds` None the target; `probes` is the number of
-    variants that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device decide,
-    float32 tries no other, int8 takes it whatever the device says. `plan` is the path of a plan.json to cut instead of planning.
+    variants that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device
+    decide, float32 tries no other, int8 takes it whatever the device says. `plan` is the path of a plan.json to cut instead of
+    planning; `drop_blocks` lets a plan leave out whole residual branches.
     """
 
     model: str
@@ -76,6 +77,7 @@ class CompressOptions:
     max_size_bytes: int | None = None
     max_memory_bytes: int | None = None
     max_accuracy_drop: float | None = None
+    drop_blocks: bool = False
     precision: str = "auto"
     plan: str | None = None
     seed: int = 0

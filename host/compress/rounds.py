@@ -23,6 +23,7 @@ from host.search.meeting import Found, Tried, find_plan
 from host.search.network import Plan
 from host.search.planner import Infeasible, solve, uniform
 from host.search.probe import Probe
+from host.search.solution import with_dropped
 
 CALIBRATION_IMAGES = 256
 RECALIBRATION_BATCHES = 4
@@ -82,6 +83,8 @@ class Chooser:
             group.name: (*(w for w in widths[group.name] if w < group.channels), group.channels)
             for group in self.current.network.groups
         }
+        if session.options.drop_blocks:
+            self.widths = with_dropped(self.widths, self.current.network.branches)
         #: Groups that earlier rounds left with the least that they can have; they are none any more.
         self.spent = {name: count for name, count in start.plan.kept.items() if name not in self.widths}
         split, seed = session.subject.data.train, session.options.seed

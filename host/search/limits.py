@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from host.search.cost import CostModel
-from host.search.memory import memory_bytes
+from host.search.memory import MemoryModel, memory_bytes
 from host.search.network import Network
 from host.search.program import Linear, Program
 from host.search.solution import TOLERANCE, Price, parameters, parameters_of, price_of, total
@@ -17,12 +17,13 @@ from host.search.solution import TOLERANCE, Price, parameters, parameters_of, pr
 class Budgets:
     """Budgets that stay as they are while the latency is searched for. None: no limit.
 
-    `max_memory_bytes` is on `memory.memory_bytes`: `MemoryModel.budget` takes a device's peak there. `energy_ratio` is to the
-    baseline's energy per run, by the prices of `energy`.
+    `max_memory_bytes` is on the device's peak as `memory` predicts it, or without one on `memory.memory_bytes`. `energy_ratio` is
+    to the baseline's energy per run, by the prices of `energy`.
     """
 
     max_parameters: int | None = None
     max_memory_bytes: float | None = None
+    memory: MemoryModel | None = None
     energy_ratio: float | None = None
     energy: Price | CostModel | None = None
 
@@ -36,7 +37,7 @@ class Budgets:
         if self.max_parameters is not None:
             found.append(SizeLimit(network, self.max_parameters))
         if self.max_memory_bytes is not None:
-            found.append(MemoryLimit(network, self.max_memory_bytes))
+            found.append(MemoryLimit(network, self.max_memory_bytes, self.memory))
         if self.energy_ratio is not None and self.energy is not None:
             found.append(EnergyLimit(network, self.energy_ratio, price_of(self.energy)))
         return tuple(found)
@@ -90,6 +91,10 @@ class MemoryLimit(Limit):
 
     name = "memory"
 
+    def __init__(self, network: Network, highest: float, model: MemoryModel | None) -> None:
+        super().__init__(network, highest if model is None else model.budget(highest))
+        self._model = model
+
     def value(self, plan: Mapping[str, int]) -> float:
         return memory_bytes(self.network, plan)
 
@@ -97,7 +102,9 @@ class MemoryLimit(Limit):
         return program.memory()
 
     def words(self, value: float) -> str:
-        return f"{value:.0f} bytes of weights and activations"
+        if self._model is None:
+            return f"{value:.0f} bytes of weights and activations"
+        return f"a peak of {self._model.allowed(value) / 2**20:.2f} MiB"
 
 
 class EnergyLimit(Limit):

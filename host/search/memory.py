@@ -67,7 +67,11 @@ class MemoryModel:
 
     def predict(self, plan: Plan) -> float:
         """Return the predicted peak in bytes."""
-        return self.offset + self.scale * memory_bytes(self.network, plan.kept)
+        return self.peak(memory_bytes(self.network, plan.kept))
+
+    def peak(self, size: float) -> float:
+        """Return the predicted peak in bytes of a plan of so many `memory_bytes`."""
+        return self.offset + self.scale * size
 
     def budget(self, peak_bytes: float) -> float:
         """Return the `memory_bytes` that a plan may have for a peak of at most `peak_bytes`, the model's error allowed for.
@@ -75,6 +79,10 @@ class MemoryModel:
         0 or less where not even an empty network would fit.
         """
         return (peak_bytes / (1 + (self.error or 0.0)) - self.offset) / self.scale
+
+    def allowed(self, size: float) -> float:
+        """Return the least budget that allows a plan of so many `memory_bytes`: its peak with the model's error on top."""
+        return self.peak(size) * (1 + (self.error or 0.0))
 
     def line(self) -> str:
         """Return what the model says, in words."""

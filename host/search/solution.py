@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from host.constraints import ConstraintNotMet
 from host.search.cost import CostModel
-from host.search.network import Layer, LayerKind, Network, Plan
+from host.search.network import Branch, Layer, LayerKind, Network, Plan
 
 #: A budget counts as kept within this relative tolerance: the solver's own rounding, far below any
 #: measurement.
@@ -77,6 +77,12 @@ def parameters(network: Network, plan: Mapping[str, int]) -> int:
 def summed(losses: Mapping[str, Mapping[int, float]], plan: Plan) -> float:
     """Return the sum of the groups' losses under `plan`."""
     return sum(float(losses[group][width]) for group, width in plan.kept.items())
+
+
+def with_dropped(widths: Widths, branches: Iterable[Branch]) -> dict[str, tuple[int, ...]]:
+    """Return the widths with 0 for every group whose branch may vanish."""
+    vanishing = {branch.group for branch in branches}
+    return {name: (0, *each) if name in vanishing and each[0] else tuple(each) for name, each in widths.items()}
 
 
 def check_widths(network: Network, widths: Widths) -> None:

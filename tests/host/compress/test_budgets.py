@@ -1,0 +1,149 @@
+"""Compressions under a memory budget, and without whole blocks, on a device of known prices. Nothing here asserts on a time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from small_nets import randomised
+from torch import nn
+
+from device_agent.contract.settings import Settings
+from host.compress.measuring import Measuring
+from host.compress.observer import Observer
+from host.compress.options import CompressOptions, LatencyTarget
+from host.compress.pipeline import compress
+from host.compress.rounds import Chooser, Round
+from host.compress.session import Session
+from host.compress.subject import Subject
+from host.compress.surgery import check_widths, load_compressed, save_compressed
+from host.datasets.dataset import Dataset3, Split
+from host.search.planner import Infeasible
+from host.zoo.cifar_resnet import CifarResNet
+from host.zoo.registry import ZooModel
+from tests.support.priced_device import priced_device
+
+SHAPE = (1, 12, 12)
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs/schemas/compress.schema.json").read_text())
+
+
+def residual() -> nn.Module:
+    return randomised(CifarResNet(depth=8, width=1.0, in_channels=1, num_classes=3, input_size=12))
+
+
+def split(count: int, seed: int) -> Split:
+    """Noise with a bright bar: upright, level, or none."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int64) % 3
+    images = rng.normal(0, 0.5, (count, *SHAPE)).astype(np.float32)
+    images[labels == 0, :, :, 6:9] += 2
+    images[labels == 1, :, 6:9, :] += 2
+    return Split(images=images, labels=labels)
+
+
+@pytest.fixture
+def subject() -> Subject:
+    data = Dataset3(
+        name="bars", num_classes=3, train=split(96, 0), validation=split(30, 1), test=split(30, 2), normalisation=None
+    )
+    return Subject(model=ZooModel(name="bars", module=residual(), input_shape=SHAPE, num_classes=3), data=data)
+
+
+@pytest.fixture
+def measuring() -> Measuring:
+    return Measuring(priced_device(), Settings(threads=1), None)
+
+
+def options(**changes: Any) -> CompressOptions:
+    values: dict[str, Any] = {
+        "model": "bars",
+        "data": "bars",
+        "target": LatencyTarget(ratio=0.6),
+        "epochs": 2,
+        "probes": 3,
+        "threads": 1,
+        "criterion": "l1",
+        "precision": "float32",
+        **changes,
+    }
+    return CompressOptions(**values)
+
+
+def test_a_memory_budget_is_planned_for_and_one_that_is_too_small_is_refused(
+    subject: Subject, measuring: Measuring, tmp_path: Path
+) -> None:
+    peak = measuring.alone(
+        Session(options(), subject, measuring, tmp_path / "first", Observer()).baseline, "baseline"
+    ).result.artifacts[0].peak_memory_bytes  # fmt: skip
+    assert peak is not None
+    budget = 1_000_000 + (peak - 1_000_000) // 3
+    record = compress(
+        options(max_memory_bytes=budget, target=LatencyTarget(ratio=0.9)),
+        subject,
+        measuring,
+        out=tmp_path / "out",
+        dry_run=True,
+    )
+    session = Session(
+        options(max_memory_bytes=budget, target=LatencyTarget(ratio=0.9)),
+        subject,
+        measuring,
+        tmp_path / "out",
+        Observer(),
+    )
+    assert session._peak(plan_in(record)) <= budget
+    # Latency alone would have left more.
+    assert record["measured_ratio"] < 0.9 * 0.97
+    with pytest.raises(Infeasible, match="raise the memory budget"):
+        compress(options(max_memory_bytes=1_010_000), subject, measuring, out=tmp_path / "least", dry_run=True)
+
+
+def plan_in(record: dict[str, Any]) -> Any:
+    from host.search.network import Plan
+
+    return Plan(kept={name: group["kept"] for name, group in record["plan"].items()})
+
+
+def test_blocks_are_dropped_where_that_costs_least_and_stay_dropped(
+    subject: Subject, measuring: Measuring, tmp_path: Path
+) -> None:
+    """A branch that adds nothing is the first to go, in the first of two rounds already."""
+    with torch.no_grad():
+        subject.model.module.layer1[0].bn2.weight.zero_()
+        subject.model.module.layer1[0].bn2.bias.zero_()
+    session = Session(options(drop_blocks=True), subject, measuring, tmp_path / "out", Observer())
+    widths, granularity = session.widths()
+    model, state = session.learn(widths, granularity, 1e6), session.start()
+    for number, ratio in enumerate((0.75, 0.55)):
+        wanted = Round(name=f"round {number}", ratio=ratio, window=(0.1, 1.0), tries=2, epochs=1)
+        found = Chooser(session, state, wanted, model, widths).candidates(("latency",))[0]
+        assert found.found.best.ratio <= ratio
+        state = found.state
+        assert state.plan.kept["layer1.0.conv1"] == 0
+        check_widths(session.analysed, state.module, state.plan)
+    exported = session.export(state.module, "model")
+    assert not {"layer1.0.conv1", "layer1.0.conv2"} & set(exported.layer_nodes.values())
+    save_compressed(state.module, tmp_path / "model.pt", kept=state.kept)
+    loaded = load_compressed(tmp_path / "model.pt", residual)
+    assert loaded.plan == state.plan
+    images = torch.from_numpy(subject.data.test.images[:8])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.module.eval()(images), state.module.eval()(images))
+    outputs = measuring.outputs(exported, images.numpy())
+    np.testing.assert_allclose(outputs, loaded.module(images).detach().numpy(), atol=1e-3)
+
+
+def test_what_was_dropped_is_in_the_record(subject: Subject, measuring: Measuring, tmp_path: Path) -> None:
+    record = compress(
+        options(drop_blocks=True, target=LatencyTarget(ratio=0.8)),
+        subject,
+        measuring,
+        out=tmp_path / "out",
+        dry_run=True,
+    )
+    jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
+    (group,) = [each for each in record["groups"] if each["name"] == "layer1.0.conv1"]
+    assert "0" in group["losses"]
