@@ -13,11 +13,17 @@ from host.search.budgets import WINDOW
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A trained candidate and its final measurement; `target` is a ratio to the baseline's latency in that measurement."""
+    """A trained candidate and its final measurement; `target` is a ratio to the baseline's latency in that measurement.
+
+    `float32` says what is known of the float32 file: the same measurement, or what was expected of its latency where the
+    precision that was planned in is another. `lost` says why the accuracy in that one does not hold.
+    """
 
     candidate: Candidate
     comparison: Mapping[str, Any]
     target: float
+    float32: Mapping[str, Any]
+    lost: str | None = None
 
     @property
     def share(self) -> float:

@@ -138,6 +138,8 @@ def _left_out(model: LatencyModel, kept: Mapping[str, int]) -> dict[str, Any] | 
     full = model.network.full_plan().key()
     if all(probe.plan.key() == full for probe in others):
         return None
-    found = LatencyModel.fit(model.network, others, model.baseline_ns, model.granularity).predict(plan)
+    found = LatencyModel.fit(
+        model.network, others, model.baseline_ns, model.granularity, full_ratio=model.full_ratio
+    ).predict(plan)
     interval = None if found.low is None or found.high is None else [found.low, found.high]
     return {"ratio": found.ratio, "interval": interval}

@@ -26,7 +26,7 @@ from host.compress.record import header, plan_of, structure, tested, unmet
 from host.compress.rounds import Candidate
 from host.compress.session import Session
 from host.compress.surgery import save_compressed
-from host.compress.variants import VARIANTS_FOLDER
+from host.compress.variants import VARIANTS_FOLDER, Variant
 from host.files import write_whole
 from host.report.page import report_page
 from host.search.budgets import WINDOW
@@ -61,14 +61,16 @@ def finish(
     baseline: Mapping[str, Any],
     model: LatencyModel | None,
     attempt: Attempt,
+    pricing: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Choose the precision, touch the test images for the first and only time, write all files, and return the record.
 
-    Without a latency model (a plan was replayed) the record has no prices.
+    `pricing` is the record's word on what the plan was made in. Without a latency model (a plan was replayed) the record has
+    no prices.
     """
     candidate, module = attempt.candidate, attempt.candidate.state.module
     final = session.export(module, "model")  # a later attempt may lie there
-    choice = choose_precision(session, module, final, attempt.comparison)
+    choice = choose_precision(session, module, final, attempt.float32)
     comparison, target = choice.comparison, target_ratio(session, choice.comparison)
     session.observer.stage("evaluating on the test images")
     test = session.subject.data.test
@@ -99,9 +101,10 @@ def finish(
         **sides,
         **planned(session, target, candidate),
         "met": not problems,
-        "reason": "; ".join(problems) or _spare(choice, target, candidate.found.reason),
+        "reason": "; ".join(problems) or _spare(choice, session.pricing.variant, target, candidate.found.reason),
         "output_check": attempt.comparison["check"],
         "latency_model_error": _model_error(model),
+        "pricing": pricing,
         "precision": choice.document,
         "artifacts": {
             session.format.name: str(final.path),
@@ -169,7 +172,11 @@ def _write_manifest(session: Session, module: nn.Module, final: ExportedModel, c
         answers = module(torch.from_numpy(images)).numpy()
     made = [
         ArtifactFile(
-            role=session.format.name, path=final.path, precision="float32", outputs=answers, computed_by="PyTorch on the host"
+            role=session.format.name,
+            path=final.path,
+            precision="float32",
+            outputs=answers,
+            computed_by="PyTorch on the host",
         )
     ]
     if choice.artifact is not None:
@@ -207,11 +214,11 @@ def _figures(session: Session, module: nn.Module, file: ExportedModel, found: Ma
     return {**structure(module, session.subject.model.input_shape, file.path), **measured_ones}
 
 
-def _spare(choice: Choice, target: float, reason: str | None) -> str | None:
+def _spare(choice: Choice, planned_in: Variant | None, target: float, reason: str | None) -> str | None:
     """Return why a result that meets its target is faster than the window, None if it is not."""
     share = choice.comparison["latency_ratio"] / target
     if share >= WINDOW[0]:
         return None
-    if choice.artifact is not None:
-        return f"{choice.precision} takes {share:.0%} of the target's latency; what is to spare was not turned back into accuracy"
+    if choice.artifact is not None and planned_in is None:
+        return f"{choice.precision} takes {share:.0%} of the target's latency; the plan was made at float32 prices"
     return reason

@@ -20,6 +20,8 @@ from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions
+from host.compress.precision import choose_precision
+from host.compress.pricing_choice import choose_pricing
 from host.compress.record import header, measured, structure
 from host.compress.replay import replayed, trained
 from host.compress.rounds import Candidate, Chooser, Round, best_of
@@ -29,6 +31,7 @@ from host.compress.verify import OutputCheck, check_outputs
 from host.search.budgets import WINDOW
 from host.search.latency import LatencyModel
 from host.search.planner import Infeasible, check_feasible, round_budgets
+from host.search.solution import with_dropped
 
 #: Between rounds nothing has to be met exactly, so one measurement is enough.
 LOOSE_WINDOW = (0.9, 1.1)
@@ -66,31 +69,53 @@ def compress(
         return record
     session.observer.stage("measuring the baseline on the device")
     baseline = session.once("baseline", lambda: measured(measuring.alone(session.baseline, options.model)))
+    session.baseline_peak = baseline["peak_memory_bytes"]
     _verify(session, session.original, session.baseline)
-    target = options.target.of(baseline["latency_ns"]["p50"])
+    baseline_ns = baseline["latency_ns"]["p50"]
+    target = options.target.of(baseline_ns)
     if target >= 1:
         raise InvalidRequest(
-            f"the baseline already takes {baseline['latency_ns']['p50'] / 1e6:.3f} ms on {measuring.device.name}, and the target "
-            f"is {target * baseline['latency_ns']['p50'] / 1e6:.3f} ms: there is nothing to compress for"
+            f"the baseline already takes {baseline_ns / 1e6:.3f} ms on {measuring.device.name}, and the target is "
+            f"{target * baseline_ns / 1e6:.3f} ms: there is nothing to compress for"
         )
     if options.plan is not None:
         candidate = replayed(session, Path(options.plan))
         if dry_run:
-            return _dry(session, baseline, target, candidate, None)
-        return finish(session, baseline, None, _attempt(session, trained(session, candidate), "final"))
-    widths, granularity = session.widths()
-    model = session.learn(widths, granularity, baseline["latency_ns"]["p50"])
-    state, rounds = session.start(), options.rounds_for(target)
+            return _dry(session, baseline, target, candidate, None, None)
+        return finish(
+            session, baseline, None, _attempt(session, trained(session, candidate), "final", baseline_ns), None
+        )
+    choice = choose_pricing(session, baseline_ns, target)
     if dry_run:
+        widths, granularity = session.widths()
+        model = session.learn(widths, granularity, baseline_ns)
         wanted = Round(name="dry run", ratio=target, window=CHECK_WINDOW, tries=MOST_TRIES, epochs=0)
-        candidate = best_of(Chooser(session, state, wanted, model, widths).candidates(_methods(options)), wanted)
-        return _dry(session, baseline, target, candidate, model)
-    check_feasible(session.network, widths, model, latency_ratio=target, budgets=session.budgets)
+        chooser = Chooser(session, session.start(), wanted, model, widths)
+        candidate = best_of(chooser.candidates(_methods(options)), wanted)
+        return _dry(session, baseline, target, candidate, model, choice.document)
+    attempt, model = _reach(session, target, baseline_ns)
+    if attempt.lost is not None and options.precision != "int8":
+        choice = choice.given_up(session, f"the network that was trained for int8: {attempt.lost}")
+        attempt, model = _reach(session, target, baseline_ns)
+    return finish(session, baseline, model, attempt, choice.document)
+
+
+def _reach(session: Session, target: float, baseline_ns: float) -> tuple[Attempt, LatencyModel]:
+    """Plan, cut and train for `target` in the session's pricing; return the best attempt and what was learned of latency.
+
+    An attempt whose accuracy in that precision is lost ends the corrections.
+    """
+    options, prefix = session.options, session.pricing.prefix
+    widths, granularity = session.widths()
+    model = session.learn(widths, granularity, baseline_ns)
+    allowed = with_dropped(widths, session.network.branches) if options.drop_blocks else widths
+    check_feasible(session.network, allowed, model, latency_ratio=target, budgets=session.budgets)
+    state, rounds = session.start(), options.rounds_for(target)
     budgets, epochs = round_budgets(target, rounds), split_epochs(options.epochs, rounds)
     for number, (budget, share) in enumerate(zip(budgets, epochs, strict=True), 1):
         last = number == rounds
         wanted = Round(
-            name=f"round {number} of {rounds}",
+            name=f"{prefix}round {number} of {rounds}",
             ratio=budget,
             window=CHECK_WINDOW if last else LOOSE_WINDOW,
             tries=MOST_TRIES if last else 1,
@@ -105,15 +130,17 @@ def compress(
             candidate = with_reason(candidate, str(error))
             break
         state = candidate.state
-    attempts = [_attempt(session, candidate, "final")]
+    attempts = [_attempt(session, candidate, "final", baseline_ns)]
     for number in range(1, MOST_CORRECTIONS + 1):
         last_try = attempts[-1]
+        if last_try.lost is not None and options.precision != "int8":
+            break
         too_slow = last_try.share > WINDOW[1]
         if not too_slow and (last_try.share >= WINDOW[0] or candidate.found.reason is not None):
             break
         # Too slow: cut a little more from what was just trained. Too fast: from the last round's start, with more channels.
         wanted = Round(
-            name=f"correction {number}",
+            name=f"{prefix}correction {number}",
             ratio=candidate.found.best.ratio / last_try.share,
             window=CHECK_WINDOW,
             tries=MOST_TRIES,
@@ -125,12 +152,17 @@ def compress(
             attempts[-1] = dataclasses.replace(last_try, candidate=with_reason(candidate, str(error)))
             break
         state = candidate.state
-        attempts.append(_attempt(session, candidate, f"final {number}"))
-    return finish(session, baseline, model, nearest(attempts))
+        attempts.append(_attempt(session, candidate, f"final {number}", baseline_ns))
+    return nearest([each for each in attempts if each.lost is None] or attempts), model
 
 
 def _dry(
-    session: Session, baseline: dict[str, Any], target: float, candidate: Candidate, model: LatencyModel | None
+    session: Session,
+    baseline: dict[str, Any],
+    target: float,
+    candidate: Candidate,
+    model: LatencyModel | None,
+    pricing: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the record of a plan that was measured and not trained."""
     sizes = structure(session.original, session.subject.model.input_shape, session.baseline.path)
@@ -140,6 +172,7 @@ def _dry(
         **planned(session, target, candidate),
         "met": None,
         "result": None,
+        "pricing": pricing,
         **findings(session, model, candidate.state.plan),
     }
 
@@ -170,17 +203,35 @@ def _round(
     return dataclasses.replace(candidate, state=state), chooser.updated_model()
 
 
-def _attempt(session: Session, candidate: Candidate, key: str) -> Attempt:
-    """Export the trained module, check its outputs on the device, and measure it in turns with the baseline, at length."""
+def _attempt(session: Session, candidate: Candidate, key: str, baseline_ns: float) -> Attempt:
+    """Export the trained module, check its outputs on the device, and measure it in turns with the baseline, at length.
+
+    What is measured is the file in the precision that was planned in.
+    """
     session.observer.stage("measuring the result on the device, in turns with the baseline")
     final = session.export(candidate.state.module, "model")
 
-    def measure() -> dict[str, Any]:
-        check = _verify(session, candidate.state.module, final)
-        return {**measure_final(session, final), "check": dataclasses.asdict(check)}
+    def check() -> dict[str, Any]:
+        return dataclasses.asdict(_verify(session, candidate.state.module, final))
 
-    comparison = session.once(f"{key} {final.sha256[:8]}", measure)
-    return Attempt(candidate=candidate, comparison=comparison, target=target_ratio(session, comparison))
+    if session.pricing.variant is None:
+        comparison = session.once(
+            f"{key} {final.sha256[:8]}", lambda: {**measure_final(session, final), "check": check()}
+        )
+        return Attempt(
+            candidate=candidate, comparison=comparison, target=target_ratio(session, comparison), float32=comparison
+        )
+    # No more than a guess of the float32 file's time: it decides how many images the device is asked about.
+    expected = {"latency_ns": {"p50": baseline_ns * candidate.found.best.ratio}}
+    made = choose_precision(session, candidate.state.module, final, expected)
+    comparison = {**made.comparison, "check": session.once(f"{key} {final.sha256[:8]} check", check)}
+    return Attempt(
+        candidate=candidate,
+        comparison=comparison,
+        target=target_ratio(session, comparison),
+        float32=expected,
+        lost=made.lost,
+    )
 
 
 def _verify(session: Session, module: nn.Module, exported: ExportedModel) -> OutputCheck:

@@ -15,13 +15,15 @@ from host.compress.precision_rule import Correct, accuracy_reason, final_reason,
 from host.compress.precision_trial import PrecisionTrial, entry_of, named
 from host.compress.session import Session
 from host.compress.variants import FILE_NAMES, FLOAT16, FLOAT32, INT8_STATIC, Variant
+from host.search.budgets import WINDOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What is taken: its precision, file and final measurement, and the document for the record.
 
-    `artifact` is the record's name for the file, None for float32. `problem` says why what was asked for could not be had.
+    `artifact` is the record's name for the file, None for float32. `problem` says why what was asked for could not be had,
+    `lost` why the accuracy of what was planned in does not hold.
     """
 
     precision: str
@@ -30,12 +32,24 @@ class Choice:
     document: Mapping[str, Any]
     artifact: str | None = None
     problem: str | None = None
+    lost: str | None = None
 
 
 def choose_precision(
     session: Session, module: nn.Module, exported: ExportedModel, comparison: Mapping[str, Any]
 ) -> Choice:
-    """Try lower precisions of the trained `module`, exported as float32 and measured as `comparison` says; take one or none."""
+    """Try lower precisions of the trained `module`, exported as float32 and measured as `comparison` says; take one or none.
+
+    What was planned in int8 becomes int8, in the calibration that the device answers best with; nothing else is tried then, and
+    `comparison` needs the latency only.
+    """
+    planned = session.pricing.variant
+    if planned is not None:
+        session.observer.stage(f"making the {planned.precision} file")
+        return _deliver(
+            PrecisionTrial(session, module, exported, comparison, variants=(planned,)),
+            session.options.max_accuracy_drop,
+        )
     if session.options.precision == FLOAT32:
         document = {**_document(FLOAT32, [], None), "reason": "asked for by --precision float32"}
         return Choice(precision=FLOAT32, file=exported, comparison=comparison, document=document)
@@ -78,6 +92,25 @@ def choose(trial: PrecisionTrial, options: CompressOptions) -> Choice:
         comparison=trial.comparison,
         document=_document(FLOAT32, tried, known),
         problem=problem,
+    )
+
+
+def _deliver(trial: PrecisionTrial, max_accuracy_drop: float | None) -> Choice:
+    """Make the file that was planned for."""
+    entry, known = trial.entries()[0], trial.known()
+    variant = trial.most_accurate(trial.variants[0])
+    lost = accuracy_reason(_priced(trial, entry, variant, known), known, max_accuracy_drop)
+    file, final = trial.final(variant, WINDOW)
+    entry.update(taken=True, reason=lost)
+    asked = trial.session.options.precision == "int8"
+    reason = "asked for by --precision int8" if asked else "the plan was made in it"
+    return Choice(
+        precision=variant.precision,
+        file=file,
+        comparison=final,
+        document={**_document(variant.precision, [entry], known), "reason": reason},
+        artifact=FILE_NAMES[variant.precision][0],
+        lost=lost,
     )
 
 

@@ -42,10 +42,20 @@ _REFUSALS = (ModelRejected, RuntimeUnavailable, WorkerCrashed, WorkerOutOfMemory
 
 
 class PrecisionTrial:
-    """`module` is trained, `exported` its float32 file, `comparison` what `measure_final` said of that."""
+    """`module` is trained, `exported` its float32 file, `comparison` what `measure_final` said of that, the latency at least.
+
+    `variants` None tries all that may be worth it on the device; `evaluation_s` is the device time for the accuracy of one.
+    """
 
     def __init__(
-        self, session: Session, module: nn.Module, exported: ExportedModel, comparison: Mapping[str, Any]
+        self,
+        session: Session,
+        module: nn.Module,
+        exported: ExportedModel,
+        comparison: Mapping[str, Any],
+        *,
+        variants: tuple[Variant, ...] | None = None,
+        evaluation_s: float = EVALUATION_S,
     ) -> None:
         import onnxruntime
 
@@ -54,7 +64,8 @@ class PrecisionTrial:
         forced = session.options.precision == "int8"
         #: Why float16 is not tried, None where it is or where nobody asks for it.
         self.no_float16 = None if forced else float16_reason(info.architecture, provider)
-        self.variants = variants_for(info, provider, float16=not forced and self.no_float16 is None)
+        every = variants_for(info, provider, float16=not forced and self.no_float16 is None)
+        self.variants = every if variants is None else variants
         data, seed = session.subject.data, session.options.seed
         self._files = VariantFiles(
             exported, session.out / VARIANTS_FOLDER, lambda: calibration_images(data.train, seed=seed)
@@ -62,7 +73,7 @@ class PrecisionTrial:
         # Another version of the tools writes other files.
         self._key = f"precision {exported.sha256[:8]} {onnxruntime.__version__}"
         self._latency_ns: float = comparison["latency_ns"]["p50"]
-        count = max(FEWEST_IMAGES, int(EVALUATION_S * 1e9 / self._latency_ns))
+        count = max(FEWEST_IMAGES, int(evaluation_s * 1e9 / self._latency_ns))
         self._images: Split = data.validation.take(
             np.random.default_rng(seed).permutation(len(data.validation))[:count]
         )
@@ -75,12 +86,20 @@ class PrecisionTrial:
 
     def known(self) -> Correct:
         """Return how many of the images are classified right in float32."""
-        images = self._images
-        right = evaluate(self._module, images.images, images.labels).correct
-        baseline = right
-        if self.session.options.max_accuracy_drop is not None:
-            baseline = evaluate(self.session.original, images.images, images.labels).correct
-        return Correct(count=len(images), float32=right, baseline=baseline)
+        images, original = self._images, self.session.original
+
+        def count() -> dict[str, int]:
+            right = evaluate(self._module, images.images, images.labels).correct
+            baseline = right
+            if self.session.options.max_accuracy_drop is not None and self._module is not original:
+                baseline = evaluate(original, images.images, images.labels).correct
+            return {"count": len(images), "float32": right, "baseline": baseline}
+
+        return Correct(**self.session.once(f"{self._key} known {len(images)}", count))
+
+    def file(self, variant: Variant) -> ExportedModel:
+        """Return the variant's file."""
+        return self._files.file(variant)
 
     def most_accurate(self, variant: Variant) -> Variant:
         """Return the variant of the same speed that classifies most of a few images right, the first of equals."""
@@ -97,8 +116,8 @@ class PrecisionTrial:
         """Return `correct` images as the device answers, `host_agreement` and `size_bytes`."""
         return self._accuracy(variant, self._images)
 
-    def final(self, variant: Variant) -> tuple[ExportedModel, dict[str, Any]]:
-        """Put the variant's file beside the float one, and measure it in turns with the baseline."""
+    def final(self, variant: Variant, window: tuple[float, float] = (0.0, 1.0)) -> tuple[ExportedModel, dict[str, Any]]:
+        """Put the variant's file beside the float one, and measure it in turns with the baseline, as `measure_final` does."""
         path = self.session.out / FILE_NAMES[variant.precision][1]
 
         def put() -> ExportedModel:
@@ -107,7 +126,7 @@ class PrecisionTrial:
 
         def measure() -> dict[str, Any]:
             file = put()
-            return {"sha256": file.sha256, **measure_final(self.session, file, window=(0.0, 1.0))}
+            return {"sha256": file.sha256, **measure_final(self.session, file, window=window)}
 
         self.session.observer.stage(f"measuring the {variant.precision} result, in turns with the baseline")
         final = self.session.once(f"{self._key} final {variant.slug}", measure)

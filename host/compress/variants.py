@@ -55,13 +55,18 @@ class Variant:
         )
 
 
-def variants_for(info: DeviceInfo, provider: str | None, *, float16: bool) -> tuple[Variant, ...]:
-    """Return what to measure on a device: static int8 in the types that may be fast there, dynamic int8, and float16."""
-    static = tuple(
+def static_variants(info: DeviceInfo, provider: str | None) -> tuple[Variant, ...]:
+    """Return static int8 in the types that may be fast on a device."""
+    return tuple(
         Variant(precision=INT8_STATIC, scheme=scheme, calibration=CALIBRATIONS[0])
         for scheme in schemes_for(info.architecture, provider)
     )
-    return (*static, Variant(precision=INT8_DYNAMIC), *((Variant(precision=FLOAT16),) if float16 else ()))
+
+
+def variants_for(info: DeviceInfo, provider: str | None, *, float16: bool) -> tuple[Variant, ...]:
+    """Return what to measure on a device: static int8 in the types that may be fast there, dynamic int8, and float16."""
+    others = (Variant(precision=INT8_DYNAMIC), *((Variant(precision=FLOAT16),) if float16 else ()))
+    return (*static_variants(info, provider), *others)
 
 
 class VariantFiles:

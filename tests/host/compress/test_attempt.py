@@ -18,7 +18,7 @@ def attempt(ratio: float, reason: str | None = None, accuracy: float = 0.9) -> A
     found = Found(best=tried, tried=(tried,), reason=reason)
     state = State(module=nn.Identity(), plan=plan, kept={"a": (0,)})
     candidate = Candidate(method="latency", found=found, predicted=ratio, state=state, accuracy=accuracy)
-    return Attempt(candidate=candidate, comparison={"latency_ratio": ratio}, target=0.5)
+    return Attempt(candidate=candidate, comparison={"latency_ratio": ratio}, target=0.5, float32={})
 
 
 @pytest.mark.parametrize(
