@@ -140,6 +140,8 @@ class LatencyModel:
         for layer in self.network.layers:
             seen = np.array([layer.widths(each.kept) for each in plans], dtype=np.float64)
             widths = np.array(layer.widths(plan.kept), dtype=np.float64)
+            if not widths.all():  # gone with its branch
+                continue
             low, high = seen.min(axis=0), seen.max(axis=0)
             beyond = float(np.log(np.maximum((low + 1) / (widths + 1), (widths + 1) / (high + 1))).max())
             known = bool((seen == widths).all(axis=1).any())

@@ -157,7 +157,7 @@ def test_the_latency_model_charges_nothing_for_what_is_gone(
     halves = [Plan(kept={name: count // part for name, count in full.items()}) for part in (2, 4)]
     model = LatencyModel.fit(network, [device.measure(plan) for plan in halves], 1e6)
     dropped = Plan(kept={**halves[0].kept, "h0": 0})
-    rest = model.estimate.overhead / len(network.layers)
+    rest = max(0.0, model.estimate.overhead) / len(network.layers)
     assert model.price(network.layers[1], 16, 0) == model.price(network.layers[3], 0, 16) == pytest.approx(rest)
     assert total(network, model.price, dropped.kept) == pytest.approx(model.predict(dropped).ratio)
     assert model.predict(dropped).ratio < model.predict(halves[0]).ratio
