@@ -68,7 +68,7 @@ class Slicer:
             if drops.touched(tensor):
                 _cut_tensor(graph, drops, tensor)
         for operator, weight in weighted(graph):
-            if weight in self._matches.calls:
+            if weight in self._matches.calls and weight not in self._matches.by_place:
                 _put_weights(graph, operator, fresh.calls[self._matches.calls[weight]])
         for tensor, name in self._matches.others.items():
             _put_other(graph, tensor, fresh.others.get(name))
