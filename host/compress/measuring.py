@@ -14,6 +14,7 @@ from device_agent.contract.measurement import MeasureEvent, Measurement
 from device_agent.contract.pairs import PairedRatio, paired_ratio
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
 from device_agent.contract.statistics import percentile
+from host.compress.node_shares import NodeShares, node_shares
 from host.compress.nodes import assign_nodes
 
 if TYPE_CHECKING:
@@ -42,13 +43,17 @@ class Durations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A candidate against the baseline in the same turns. Node times are by layer name, as fractions of the baseline's sum."""
+    """A candidate against the baseline in the same turns. Node times are by layer name, as fractions of the baseline's sum.
+
+    `shares` has them as the latency model takes them, with the nodes that follow a layer.
+    """
 
     ratio: PairedRatio
     measurement: Measurement
     nodes: Mapping[str, float] | None
     other: float | None
     baseline_nodes: Mapping[str, float] | None = None
+    shares: NodeShares | None = None
 
 
 class Measuring:
@@ -108,7 +113,15 @@ class Measuring:
         measurement = self._measure(hashes, stopping, names=("baseline", name), profile=profile)
         ratio = paired_ratio(measurement)
         nodes, other, base = _node_shares(measurement, baseline, candidate) if profile else (None, None, None)
-        return Comparison(ratio=ratio, measurement=measurement, nodes=nodes, other=other, baseline_nodes=base)
+        ours, theirs = measurement.result.artifacts[1].nodes, measurement.result.artifacts[0].nodes
+        return Comparison(
+            ratio=ratio,
+            measurement=measurement,
+            nodes=nodes,
+            other=other,
+            baseline_nodes=base,
+            shares=node_shares(ours, theirs, (candidate, baseline)) if ours and theirs else None,
+        )
 
     def in_turns(self, models: Sequence[ExportedModel], names: Sequence[str], *, slowest_run_s: float) -> Measurement:
         """Measure several models in balanced turns in one worker; the first is the baseline of what is decided on them.

@@ -93,12 +93,17 @@ def assign_nodes(nodes: Sequence[NodeTime], exported: ExportedModel) -> tuple[di
     times: dict[str, float] = {}
     other_ns = 0.0
     for node in nodes:
-        layer = layer_of(node.name, exported.layer_names) or _of_sources(node, exported.layer_names)
+        layer = find_layer(node, exported)
         if layer is None:
             other_ns += node.median_ns
         else:
             times[layer] = times.get(layer, 0.0) + node.median_ns
     return times, other_ns
+
+
+def find_layer(node: NodeTime, exported: ExportedModel) -> str | None:
+    """Return the layer whose work a node of the runtime's does, None if it is no layer's."""
+    return layer_of(node.name, exported.layer_names) or _of_sources(node, exported.layer_names)
 
 
 def _of_sources(node: NodeTime, names: Mapping[str, str]) -> str | None:
