@@ -1,0 +1,52 @@
+"""`host report`: the page again from the record alone."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIXTURE = Path(__file__).parents[2] / "fixtures/records/compress.json"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "results"
+    made.mkdir()
+    shutil.copy(FIXTURE, made / "record.json")
+    return made
+
+
+def test_a_page_is_made_from_the_record_alone(host: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    done = host("report", str(folder))
+    assert (done.code, done.out) == (0, f"report {folder / 'report.html'}\n")
+    page = (folder / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    other = tmp_path / "other.html"
+    assert host("report", str(folder / "record.json"), "--out", str(other), "--json").document == {
+        "schema": 1,
+        "report": str(other),
+    }
+    assert other.read_text() == page
+
+
+def test_a_finished_run_is_explained(host: Callable[..., Any], folder: Path) -> None:
+    record = json.loads(FIXTURE.read_text())
+    document = host("report", str(folder), "--explain", "--json").document
+    assert list(document["groups"]) == list(record["plan"])
+    out = host("report", str(folder), "--explain").out
+    assert f"{next(iter(document['groups']))}: {next(iter(document['groups'].values()))}\n" in out
+    assert not (folder / "report.html").exists()
+
+
+def test_what_is_no_finished_run_is_refused(host: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    assert "has come to its end" in host("report", str(tmp_path)).err
+    record = json.loads(FIXTURE.read_text())
+    for content in ("[]", "{", json.dumps({**record, "result": None}), json.dumps({**record, "schema": 99})):
+        (folder / "record.json").write_text(content)
+        failed = host("report", str(folder))
+        assert failed.code == 2
+        assert "name a record.json of host compress" in failed.err
+    assert host("report", str(folder), "--explain", "--out", "x.html").code == 2
