@@ -34,6 +34,8 @@ from host.search.network import Layer, Network, Plan
 
 #: Share of the baseline's latency that an iteration takes off, per group that could give it: about half a group's worth.
 STEP_PER_GROUP = 0.36
+#: From this multiple of the target on every iteration is measured, lest the table's error carries it past the target.
+NEAR = 1.3
 #: Steps smaller than this end the search.
 LEAST_STEP = 0.001
 JUDGED_IMAGES, RECALIBRATION_IMAGES = 256, 128
@@ -88,7 +90,7 @@ def netadapt(trial: Trial, target: float) -> Pruned:
     short = _ShortTerm(trial, iterations=max(1, round((1 - target) / regular)))
     while True:
         predicted = table(kept) * correction
-        if predicted <= WINDOW[1] * target:
+        if predicted <= NEAR * target:
             shot = trial.measure(module)
             correction, predicted = shot.ratio / table(kept), shot.ratio
             if shot.ratio <= WINDOW[1] * target and trial.measure(module, final=True).ratio <= target:

@@ -16,17 +16,15 @@ from host.zoo.registry import ZooModel
 
 
 class _Watching(Observer):
-    """Says what goes on, and counts the epochs of all fine-tunings."""
+    """Says what goes on."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        self.epochs = 0
 
     def stage(self, text: str) -> None:
         self._trial.say(text)
 
     def note(self, text: str) -> None:
-        self.epochs += text.startswith("epoch ")
         self._trial.say(f"  {text}")
 
 
@@ -45,12 +43,15 @@ def ours(trial: Trial, target: float) -> Pruned:
         precision="float32",
         seed=trial.seed,
     )
-    watching = _Watching(trial)
     torch.set_num_threads(trial.threads)
     try:
-        record = compress(options, Subject(model=model, data=trial.data), trial.measuring, out=out, observer=watching)
+        record = compress(
+            options, Subject(model=model, data=trial.data), trial.measuring, out=out, observer=_Watching(trial)
+        )
     except Infeasible as error:
         raise OutOfReach(str(error)) from error
-    trial.images_seen += watching.epochs * (len(trial.data.train) // BATCH) * BATCH
+    epochs = sum(len(each["epochs"]) for each in record["training"])
+    trial.images_seen += epochs * (len(trial.data.train) // BATCH) * BATCH
+    trial.tuning_s += record["times"]["training_seconds"]
     loaded = load_compressed(out / "model.pt", trial.net.build)
     return Pruned(module=loaded.module.eval(), notes={"record": record})
