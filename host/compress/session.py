@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from host.compress.cuts import PrunableNetwork
 from host.compress.formats import format_for
 from host.compress.groups import ModelNotPrunable, analyse
 from host.compress.journal import Journal
+from host.compress.learning import learn_latency, probe_of
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
@@ -24,18 +24,14 @@ from host.compress.options import CompressOptions
 from host.compress.pricing import Pricing
 from host.compress.probing import find_granularity
 from host.compress.subject import Subject
-from host.compress.surgery import prune
 from host.compress.trace import Timeline, Trace
 from host.compress.variants import FLOAT32, VARIANTS_FOLDER
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.limits import Budgets
 from host.search.network import Network, Plan
-from host.search.probe import Probe, probe_plans
+from host.search.probe import Probe
 from host.search.solution import parameters
-
-#: A ratio from too few blocks for an interval is taken to be known within this factor.
-NO_INTERVAL = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +126,11 @@ class Session:
     def widths(self) -> tuple[dict[str, tuple[int, ...]], Granularity]:
         """Ask the device which widths it runs fast; return those allowed by group."""
         self.observer.stage("asking the device which widths it runs fast")
-        where = environment(self.measuring.device.info, self.measuring.settings, self.pricing.key)
         found = self.once(
             f"{self.pricing.prefix}granularity",
-            lambda: find_granularity(self.network, self.measuring, self.observer, where, self.pricing.files).to_dict(),
+            lambda: find_granularity(
+                self.network, self.measuring, self.observer, self.where(), self.pricing.files
+            ).to_dict(),
         )
         granularity = Granularity.from_dict(found)
         self.trace.granularity = found
@@ -143,32 +140,15 @@ class Session:
         self.trace.widths = {name: list(each) for name, each in widths.items()}
         return widths, granularity
 
+    def where(self) -> dict[str, Any]:
+        """Return what must be equal for times to be comparable with those that are measured here."""
+        return environment(self.measuring.device.info, self.measuring.settings, self.pricing.key)
+
     def learn(
         self, widths: Mapping[str, tuple[int, ...]], granularity: Granularity, baseline_ns: float
     ) -> LatencyModel:
         """Measure variants of the whole network, each in turns with the baseline, and fit what every width costs."""
-        self.observer.stage("learning what the device charges for every layer width")
-        plans = probe_plans(self.network, widths, self.options.probes, self.options.seed)
-        probes = []
-        for index, plan in enumerate(plans):
-            self.observer.step(index, len(plans))
-            # What a width costs does not depend on the weights, so the first channels stand for any.
-            kept = {name: range(count) for name, count in plan.kept.items()}
-            build = partial(prune, self.analysed, self.original, kept)
-            probes.append(self.probe(f"{self.pricing.prefix}probe {index}", plan, build))
-        if not probes:
-            raise ModelNotPrunable(
-                f"no layer of {self.options.model} can be made narrower on this device: the widths that it runs fast "
-                "leave no choice below the full ones"
-            )
-        model = LatencyModel.fit(self.network, probes, baseline_ns, granularity, full_ratio=self.pricing.full_ratio)
-        error = model.held_out_error()
-        if error is not None:
-            self.observer.note(
-                f"latency model from {len(probes)} variants; each predicted from the others: "
-                f"{error.median:.1%} off in the median, {error.maximum:.1%} at most"
-            )
-        return model
+        return learn_latency(self, widths, granularity, baseline_ns)
 
     def probe(self, key: str, plan: Plan, build: Callable[[], nn.Module]) -> Probe:
         """Measure the module that `build` makes for `plan` in turns with the baseline."""
@@ -183,18 +163,12 @@ class Session:
                 "nodes": found.nodes,
                 "other": found.other,
                 "baseline_nodes": found.baseline_nodes,
+                "shares": None if found.shares is None else found.shares.to_dict(),
             }
 
         value = self.once(key, measure)
         self.trace.probe(key, value)
-        return Probe(
-            plan=Plan(kept=value["kept"]),
-            ratio=value["ratio"],
-            ratio_low=value["low"] or value["ratio"] / NO_INTERVAL,
-            ratio_high=value["high"] or value["ratio"] * NO_INTERVAL,
-            nodes=value["nodes"],
-            other=value["other"],
-        )
+        return probe_of(value, same_precision=self.pricing.variant is None)
 
 
 def environment(info: DeviceInfo, settings: Settings, precision: str = FLOAT32) -> dict[str, Any]:
