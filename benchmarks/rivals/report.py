@@ -14,6 +14,7 @@ from benchmarks import rivals
 from benchmarks.rivals.grid import NET_NAMES, SEEDS, TARGETS, Cell, Results
 from benchmarks.rivals.mcnemar import mcnemar, unpack
 from benchmarks.rivals.methods import METHODS, OURS
+from benchmarks.rivals.subjects import NETS
 from benchmarks.rivals.trial import BATCH, LEARNING_RATE
 from benchmarks.table import Goal, Row
 
@@ -141,6 +142,15 @@ class Report:
             lines.append(self._line(name, cells, ours))
             reasons = sorted({cell["reason"] for cell in cells.values() if "reason" in cell})
             remarks += [f"{METHODS[name].title}: {reason}" for reason in reasons]
+            more = {
+                seed: cell["images_seen"]
+                for seed, cell in cells.items()
+                if cell.get("images_seen", 0) > NETS[net].budget
+            }
+            remarks += [
+                f"{METHODS[name].title}, seed {seed}: saw {seen} training images, more than the {NETS[net].budget} of the budget"
+                for seed, seen in more.items()
+            ]
         widths = [max(len(line[place]) for line in lines) for place in range(len(_HEADS))]
         drawn = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
@@ -187,8 +197,6 @@ class Report:
         ]
 
     def _footer(self) -> list[str]:
-        from benchmarks.rivals.subjects import NETS
-
         tally = {"won": 0, "tie": 0, "lost": 0}
         found: dict[str, Any] | None = None
         for net in NET_NAMES:
