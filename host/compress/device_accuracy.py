@@ -8,6 +8,7 @@ import numpy as np
 
 from host.compress.nodes import ExportedModel
 from host.compress.session import Session
+from host.compress.tflite.running import run_tflite
 from host.datasets.dataset import Images
 
 #: An inference stream ends by its deadline after 600 s.
@@ -39,6 +40,8 @@ def tested_on_device(session: Session, file: ExportedModel, latency_ns: float) -
 
 def answers_on_host(file: ExportedModel, images: Images) -> np.ndarray:
     """Return the class (N,) that this host's own processor answers."""
+    if file.path.suffix == ".tflite":
+        return _classes(run_tflite(file.path, images))
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file.path), providers=["CPUExecutionProvider"])

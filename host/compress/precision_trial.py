@@ -24,11 +24,11 @@ from device_agent.contract.errors import (
 from host.compress.device_accuracy import answers, answers_on_host
 from host.compress.evaluation import evaluate
 from host.compress.final import measure_final
-from host.compress.nodes import ExportedModel, describe
+from host.compress.nodes import ExportedModel
 from host.compress.precision_rule import Correct
-from host.compress.quantization import QuantizationFailed, calibration_images, float16_reason
+from host.compress.quantization import QuantizationFailed, calibration_images
 from host.compress.session import Session
-from host.compress.variants import FILE_NAMES, INT8_DYNAMIC, VARIANTS_FOLDER, Variant, VariantFiles, variants_for
+from host.compress.variants import INT8_DYNAMIC, VARIANTS_FOLDER, Variant, family_of
 from host.datasets.dataset import Split
 from host.files import write_whole
 
@@ -57,21 +57,17 @@ class PrecisionTrial:
         variants: tuple[Variant, ...] | None = None,
         evaluation_s: float = EVALUATION_S,
     ) -> None:
-        import onnxruntime
-
         self.session, self.exported, self.comparison = session, exported, comparison
         info, provider = session.measuring.device.info, session.measuring.settings.provider
         forced = session.options.precision == "int8"
-        #: Why float16 is not tried, None where it is or where nobody asks for it.
-        self.no_float16 = None if forced else float16_reason(info.architecture, provider)
-        every = variants_for(info, provider, float16=not forced and self.no_float16 is None)
-        self.variants = every if variants is None else variants
+        self.family = family_of(session.format.name, info, provider, forced=forced)
+        self.variants = self.family.variants if variants is None else variants
         data, seed = session.subject.data, session.options.seed
-        self._files = VariantFiles(
+        self._files = self.family.files(
             exported, session.out / VARIANTS_FOLDER, lambda: calibration_images(data.train, seed=seed)
         )
         # Another version of the tools writes other files.
-        self._key = f"precision {exported.sha256[:8]} {onnxruntime.__version__}"
+        self._key = f"precision {exported.sha256[:8]} {self.family.tools}"
         self._latency_ns: float = comparison["latency_ns"]["p50"]
         count = max(FEWEST_IMAGES, int(evaluation_s * 1e9 / self._latency_ns))
         self._images: Split = data.validation.take(
@@ -118,11 +114,11 @@ class PrecisionTrial:
 
     def final(self, variant: Variant, window: tuple[float, float] = (0.0, 1.0)) -> tuple[ExportedModel, dict[str, Any]]:
         """Put the variant's file beside the float one, and measure it in turns with the baseline, as `measure_final` does."""
-        path = self.session.out / FILE_NAMES[variant.precision][1]
+        path = self.session.out / self.family.names[variant.precision][1]
 
         def put() -> ExportedModel:
             write_whole(path, self._files.file(variant).path.read_bytes())
-            return describe(path)
+            return self.family.describe(path)
 
         def measure() -> dict[str, Any]:
             file = put()
@@ -130,7 +126,7 @@ class PrecisionTrial:
 
         self.session.observer.stage(f"measuring the {variant.precision} result, in turns with the baseline")
         final = self.session.once(f"{self._key} final {variant.slug}", measure)
-        file = describe(path) if path.exists() else put()
+        file = self.family.describe(path) if path.exists() else put()
         return (file if file.sha256 == final["sha256"] else put()), final
 
     def _measure(self) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ class TfliteFormat:
 
     def export(self, module: nn.Module, path: Path) -> ExportedModel:
         """Raises TfliteUnavailable besides."""
-        kept = self._folder / f"{_fingerprint(module)}.tflite"
+        kept = self._folder / f"{fingerprint(module)}.tflite"
         if not kept.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             check_converter()
@@ -81,7 +81,7 @@ class TfliteFormat:
         return tflite_layer_model(kind, width_in=width_in, width_out=width_out, side=side, kernel=kernel, path=path)
 
 
-def _fingerprint(module: nn.Module) -> str:
+def fingerprint(module: nn.Module) -> str:
     """Return a hash of the module's structure and weights."""
     found = hashlib.sha256(repr(module).encode())
     for name, value in module.state_dict().items():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ from host.compress.tflite.flatbuffer import TfliteUnavailable
 def run_tflite(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Run `images` (N, C, H, W) one by one; return the first outputs stacked.
 
-    Uses the built-in kernels: the delegate announces itself on stderr. Raises TfliteUnavailable, and what the interpreter raises.
+    Raises TfliteUnavailable, and what the interpreter raises.
     """
     try:
         from ai_edge_litert import interpreter as litert
@@ -25,9 +29,9 @@ def run_tflite(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.fl
             "TFLite files are checked with ai-edge-litert, which is not installed on this host; "
             "install it with: pip install 'boardfit[litert]'"
         ) from error
-    kernels = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    model: Any = litert.Interpreter(model_path=str(path), num_threads=1, experimental_op_resolver_type=kernels)
-    model.allocate_tensors()
+    with _silent():
+        model: Any = litert.Interpreter(model_path=str(path), num_threads=1)
+        model.allocate_tensors()
     source, target = model.get_input_details()[0]["index"], model.get_output_details()[0]["index"]
     found = []
     for image in images:
@@ -35,6 +39,20 @@ def run_tflite(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.fl
         model.invoke()
         found.append(np.array(model.get_tensor(target)))
     return np.concatenate(found)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the delegate's announcement of itself off the terminal: it writes to the process's own stderr."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @torch.no_grad()
