@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from host.compress.frontier import front_of
 from host.compress.session import Session
 from host.results.environment import host_environment
 from host.search.latency import LatencyModel
@@ -32,6 +33,8 @@ def findings(session: Session, model: LatencyModel | None, plan: Plan) -> dict[s
         "losses_round": trace.losses_round,
         "probes": probes_of(session, model),
         "candidates": trace.candidates,
+        "search": searches_of(session),
+        "front": front_of(session, model),
         "training": trace.trainings,
         "times": {
             "seconds": session.observer.seconds,
@@ -41,6 +44,29 @@ def findings(session: Session, model: LatencyModel | None, plan: Plan) -> dict[s
         },
         "measurements": [each["measurement_id"] for each in trace.measurements if each["measurement_id"] is not None],
     }
+
+
+def searches_of(session: Session) -> list[dict[str, Any]]:
+    """Return what each round's search ranked, with the device's word on the plans that it measured, and which was taken."""
+    trace = session.trace
+    rows = []
+    for each in trace.searches:
+        measured = {
+            tuple(sorted(probe["kept"].items())): probe["ratio"]
+            for key, probe in trace.probes.items()
+            if key.startswith(each["round"])
+        }
+        taken = [other["kept"] for other in trace.candidates if other["round"] == each["round"] and other["taken"]]
+        candidates = [
+            {
+                **candidate,
+                "measured_ratio": measured.get(tuple(sorted(candidate["kept"].items()))),
+                "taken": candidate["kept"] in taken,
+            }
+            for candidate in each["candidates"]
+        ]
+        rows.append({**each, "candidates": candidates})
+    return rows
 
 
 def layers_of(
@@ -86,7 +112,8 @@ def group_of(session: Session, group: Group, plan: Plan, model: LatencyModel | N
     """
     trace = session.trace
     kept = plan.kept[group.name]
-    allowed = sorted({*trace.widths.get(group.name, []), kept, group.channels})
+    losses = trace.losses.get(group.name)
+    allowed = sorted({*trace.widths.get(group.name, []), kept, group.channels, *map(int, losses or ())})
     ratios = None
     if model is not None:
         ratios = {str(width): _ratio(session.network, model, {**plan.kept, group.name: width}) for width in allowed}
@@ -97,7 +124,7 @@ def group_of(session: Session, group: Group, plan: Plan, model: LatencyModel | N
         "multiple": group.multiple,
         "layers": list(group.layers),
         "allowed": allowed,
-        "losses": trace.losses.get(group.name),
+        "losses": losses,
         "latency_ratios": ratios,
     }
 

@@ -24,7 +24,7 @@ class PlanMismatch(StableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFile:
-    """Kept indices by group, ascending, in the original's coordinates; `channels` are the original's.
+    """Kept indices by group, ascending, in the original's coordinates, none of a dropped branch; `channels` are the original's.
 
     `latency_ratio` is what the plan measured where it was made, `target` (`ratio` or `latency_ns`) what it was made for.
     """
@@ -56,6 +56,12 @@ class PlanFile:
         """Raise PlanMismatch, with the groups in question, unless the plan is one of `network`."""
         found = {group.name: group.channels for group in network.groups}
         if found == dict(self.channels):
+            stay = {branch.group for branch in network.branches}
+            empty = [name for name, indices in self.kept.items() if not indices and name not in stay]
+            if empty:
+                raise PlanMismatch(
+                    f"the plan keeps nothing of {', '.join(empty)}, and no branch of the network goes with it"
+                )
             return
         names = sorted(name for name in {*found, *self.channels} if found.get(name) != self.channels.get(name))
         raise PlanMismatch(
@@ -92,11 +98,8 @@ def read_plan(path: Path) -> PlanFile:
 
 
 def _check_indices(path: Path, name: str, indices: Sequence[int], channels: int) -> None:
-    if not indices or list(indices) != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= channels:
-        raise InvalidRequest(
-            f"{path}: group {name} must keep ascending indices within 0 - {channels - 1}, at least one; "
-            f"it has {len(indices)}"
-        )
+    if list(indices) != sorted(set(indices)) or any(not 0 <= index < channels for index in indices):
+        raise InvalidRequest(f"{path}: group {name} must keep ascending indices within 0 - {channels - 1}")
 
 
 def digest(path: Path) -> str:

@@ -26,6 +26,8 @@ class Trace:
         self.probes: dict[str, dict[str, Any]] = {}
         self.predictions: dict[str, dict[str, Any]] = {}
         self.candidates: list[dict[str, Any]] = []
+        #: By round, all plans that were ranked, in the order in which they were asked for.
+        self.searches: list[dict[str, Any]] = []
         self.trainings: list[dict[str, Any]] = []
         self.measurements: list[dict[str, Any]] = []
 
@@ -33,7 +35,7 @@ class Trace:
         """Leave out what belongs to plans of another precision; what was measured and trained remains."""
         self.granularity, self.widths = None, {}
         self.losses, self.losses_round = {}, None
-        self.probes, self.predictions, self.candidates = {}, {}, []
+        self.probes, self.predictions, self.candidates, self.searches = {}, {}, [], []
 
     def set_losses(self, round_name: str, losses: Mapping[str, Mapping[int, float]]) -> None:
         """Keep what each width of each group would cost, as a round measured it."""
