@@ -1,0 +1,43 @@
+"""The front of what was possible: the least loss at every latency, over the widths and losses of the last round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from host.compress.session import Session
+from host.search.front import front
+from host.search.latency import LatencyModel
+from host.search.network import Plan
+from host.search.solution import Infeasible
+
+#: Latencies that are asked for, in equal factors from the narrowest plan to the widest.
+POINTS = 9
+#: The front is for looking at: a coarse gap, and no long waits.
+GAP, SECONDS = 0.02, 2.0
+
+
+def front_of(session: Session, model: LatencyModel | None) -> list[dict[str, Any]]:
+    """Return plans that no other beats in both, the slowest first: `latency_ratio` as modelled, `loss` summed up, `kept`.
+
+    Losses are those of groups alone above the start of the last round, so sums grow less sure the harder a plan cuts. Empty
+    where there was no model or nothing was weighed.
+    """
+    losses = {name: {int(width): loss for width, loss in row.items()} for name, row in session.trace.losses.items()}
+    if model is None or set(losses) != {group.name for group in session.network.groups}:
+        return []
+    widths = {name: tuple(sorted(row)) for name, row in losses.items()}
+    fastest, slowest = (
+        model.predict(Plan(kept={name: row[end] for name, row in widths.items()})).ratio for end in (0, -1)
+    )
+    if not 0 < fastest < slowest:
+        return []
+    ratios = [slowest * (fastest / slowest) ** (step / (POINTS - 1)) for step in range(POINTS)]
+    try:
+        found = front(session.network, widths, losses, model, ratios, time_limit_s=SECONDS, gap=GAP)
+    except Infeasible:
+        return []
+    return [
+        {"latency_ratio": each.predicted_ratio, "loss": each.loss, "kept": dict(each.plan.kept)}
+        for each in found
+        if each.loss is not None
+    ]
