@@ -16,6 +16,8 @@ METHODS = ("latency", "uniform")
 CRITERIA = ("taylor", "hessian", "l1", "l2", "fpgm", "bn-gamma", "random")
 #: Runtimes that a network can be compressed for; each decides the format of the files.
 RUNTIMES = ("onnxruntime", "litert", "tflite-runtime")
+#: Where the loss of a width comes from: the network with those channels masked, or the criterion's scores alone.
+SENSITIVITIES = ("measured", "criterion")
 PRECISIONS = ("auto", "float32", "int8")
 
 #: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
@@ -55,7 +57,8 @@ class CompressOptions:
     host.compress.recipe_file reads it; `workers` None lets the GPUs decide, `rounds` None the target; `probes` is the number of
     variants that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device
     decide, float32 tries no other, int8 takes it whatever the device says. `plan` is the path of a plan.json to cut instead of
-    planning; `drop_blocks` lets a plan leave out whole residual branches.
+    planning; `drop_blocks` lets a plan leave out whole residual branches. `sensitivity` says where the first losses come from;
+    a round's search ranks up to `candidates` plans, and begins no other after `search_seconds` (None: no limit).
     """
 
     model: str
@@ -64,6 +67,9 @@ class CompressOptions:
     checkpoint: str | None = None
     method: str = "latency"
     criterion: str = "taylor"
+    sensitivity: str = "measured"
+    candidates: int = 32
+    search_seconds: float | None = None
     epochs: int = 8
     batch_size: int = 64
     learning_rate: float = 0.02
@@ -87,11 +93,13 @@ class CompressOptions:
             raise InvalidRequest(f"method {self.method!r} is not one of {', '.join(METHODS)}")
         if self.criterion not in CRITERIA:
             raise InvalidRequest(f"criterion {self.criterion!r} is not one of {', '.join(CRITERIA)}")
+        if self.sensitivity not in SENSITIVITIES:
+            raise InvalidRequest(f"sensitivity {self.sensitivity!r} is not one of {', '.join(SENSITIVITIES)}")
         if self.runtime not in RUNTIMES:
             raise InvalidRequest(f"runtime {self.runtime!r} is not one of {', '.join(RUNTIMES)}")
         if self.precision not in PRECISIONS:
             raise InvalidRequest(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
-        for name in ("epochs", "batch_size", "probes"):
+        for name in ("epochs", "batch_size", "probes", "candidates"):
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{name}={getattr(self, name)} must be at least 1")
         if self.rounds is not None and not 1 <= self.rounds <= self.epochs:
@@ -100,7 +108,7 @@ class CompressOptions:
             )
         if not 0 < self.learning_rate < 10:
             raise InvalidRequest(f"learning_rate={self.learning_rate} is not between 0 and 10")
-        for name in ("max_size_bytes", "max_memory_bytes", "max_accuracy_drop"):
+        for name in ("max_size_bytes", "max_memory_bytes", "max_accuracy_drop", "search_seconds"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise InvalidRequest(f"{name}={value} must not be negative")

@@ -65,9 +65,10 @@ def train_on(
         recipe = dataclasses.replace(recipe, threads=max(1, torch.get_num_threads() // workers))
     with tempfile.TemporaryDirectory(prefix="boardfit-training-") as name:
         _pack(Path(name), module, data, teacher, recipe)
-        # A server that has imported torch forks the processes: it is imported once for all, and for later trainings too.
+        # A server forks the processes, for later trainings too. It has imported torch for them, with what
+        # DistributedDataParallel imports late: that alone took 1.6 s of each process.
         context = get_context("forkserver")
-        context.set_forkserver_preload(["torch", __name__])
+        context.set_forkserver_preload(["torch._dynamo", __name__])
         messages = context.SimpleQueue()
         processes = start_processes(  # type: ignore[no-untyped-call]
             _work,

@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from host.cli.train import command
+from host.compress.recipe_file import RecipeInvalid
 from host.compress.training import TrainingError
 from host.datasets.dataset import DataError
 from host.zoo.checkpoint import load_checkpoint
@@ -100,6 +101,23 @@ def test_without_out_the_checkpoint_goes_to_the_data_folder(tmp_path, data, monk
     assert path.parent == tmp_path / "share" / "boardfit" / "checkpoints"
     assert path.name.startswith("resnet20-w0.25-npz-")
     assert load_checkpoint(path).architecture == "resnet20"
+
+
+def test_a_recipe_file_under_the_options(tmp_path, data):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "net.pt"
+    recipe.write_text(
+        "epochs = 9\nmomentum = 0.8\n[augmentation]\npadding = 1\n[early_stop]\npatience = 1\nmin_delta = 0.9\n"
+    )
+    done = invoke("resnet20", "--data", data, "--out", out, "--recipe", recipe, *SIZES, "--no-flip", "--json")
+    result, used = json.loads(done.stdout), load_checkpoint(out).metadata["recipe"]
+    assert (used["epochs"], used["momentum"], used["batch_size"]) == (9, 0.8, 8)
+    assert (used["augmentation"]["padding"], used["augmentation"]["flip"]) == (1, False)
+    assert result["stopped"] == "early"
+    assert 1 < len(result["epochs"]) < 9
+    assert f"--recipe {recipe} --epochs 9" in result["command"]
+    recipe.write_text("distillation = true")
+    with pytest.raises(RecipeInvalid, match=r"recipe\.toml: \[distillation\] is for host compress"):
+        invoke("resnet20", "--data", data, "--out", out, "--recipe", recipe)
 
 
 @pytest.mark.parametrize(

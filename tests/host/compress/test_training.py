@@ -5,48 +5,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from training_nets import RECIPE, Stop, net, same_weights, stop_after, stripes
 
-from host.compress.recipe import Distillation, Recipe
+from host.compress.recipe import Distillation, EarlyStop, Ema, Recipe
 from host.compress.training import TrainingError, evaluate, train
 from host.datasets.augment import Augmentation
-from host.datasets.dataset import Dataset3, Split
-
-
-def striped(count, seed):
-    """Class 0 has horizontal stripes, class 1 vertical ones, both in noise: (N, 1, 8, 8)."""
-    random = np.random.default_rng(seed)
-    labels = random.permutation(np.arange(count) % 2).astype(np.int64)
-    images = random.normal(0, 0.4, (count, 1, 8, 8)).astype(np.float32)
-    images[labels == 0, :, ::2] += 1
-    images[labels == 1, :, :, ::2] += 1
-    return Split(images=images, labels=labels)
+from host.datasets.dataset import Split
 
 
 @pytest.fixture(scope="module")
 def data():
-    return Dataset3(
-        name="stripes", num_classes=2, train=striped(200, 0), validation=striped(60, 1), test=striped(40, 2)
-    )
-
-
-def net(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1, bias=False),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Dropout(0.1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(4, 2),
-    )
-
-
-RECIPE = Recipe(epochs=4, batch_size=16, augmentation=Augmentation(padding=0), threads=1)
-
-
-def same_weights(first, second):
-    return all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
+    return stripes()
 
 
 def test_it_learns_and_keeps_the_best_epoch(data):
@@ -99,18 +68,6 @@ def test_the_callers_random_state_and_threads_are_left_alone(data):
     train(module, data, dataclasses.replace(RECIPE, epochs=1))
     assert torch.equal(torch.rand(1), expected)
     assert torch.get_num_threads() == threads
-
-
-class Stop(Exception):
-    pass
-
-
-def stop_after(epoch):
-    def look(record):
-        if record.epoch == epoch:
-            raise Stop
-
-    return look
 
 
 @pytest.mark.parametrize("cut", [1, 3])
@@ -316,6 +273,8 @@ def test_a_teacher_and_its_recipe_belong_together(data):
         ({"label_smoothing": 1.0}, "label_smoothing must lie in"),
         ({"warmup_epochs": -1}, "warmup_epochs must not be negative"),
         ({"threads": 0}, "threads must be at least 1"),
+        ({"loss": "nll"}, "loss must have the form package.module:function"),
+        ({"loss": "a:b", "step": "a:c"}, "loss and step exclude each other"),
     ],
 )
 def test_recipes_check_themselves(change, message):
@@ -331,3 +290,119 @@ def test_the_schedule_rises_and_falls_to_zero():
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0)
+
+
+class TestMixedImages:
+    def test_the_loss_shares_both_labels_and_the_teacher_sees_the_mixed_images(self, data):
+        """One step over all images at a rate that moves nothing, with every image mixed in the same way."""
+        augmentation = Augmentation(padding=0, flip=False, mixup=1.0)
+        recipe = Recipe(
+            epochs=1, batch_size=200, learning_rate=1e-20, augmentation=augmentation, distillation=Distillation()
+        )
+        teacher, student = Recorder(1).eval(), nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        generator = torch.Generator().manual_seed(1)
+        order = torch.randperm(200, generator=generator)
+        images, labels = torch.from_numpy(data.train.images)[order], torch.from_numpy(data.train.labels)[order]
+        augmentation.draw_view(200, 8, 8, generator)
+        mix = augmentation.draw_mix(200, 8, 8, generator)
+        mixed = mix.share * images + (1 - mix.share) * images[mix.partner]
+        with torch.no_grad():
+            own, theirs = student(mixed), teacher(mixed)
+        target = torch.zeros(200, 2)
+        target[range(200), labels] += mix.share
+        target[range(200), labels[mix.partner]] += 1 - mix.share
+        p, q = F.softmax(theirs / 4, 1), F.softmax(own / 4, 1)
+        expected = 0.3 * F.cross_entropy(own, target, label_smoothing=0.1)
+        expected += 0.7 * 16 * (p * (p.log() - q.log())).sum(1).mean()
+
+        history = train(student, data, recipe, teacher=teacher)
+
+        assert 0.02 < mix.share < 0.98
+        assert torch.allclose(teacher.shown[-1][0], mixed, atol=1e-6)
+        assert history.epochs[0].train_loss == pytest.approx(float(expected), rel=1e-5)
+
+    def test_a_net_learns_from_mixed_images_and_resumes_to_the_same_weights(self, data, tmp_path):
+        mixing = Augmentation(padding=1, erase=0.3, cutout=2, mixup=0.4, cutmix=1.0, mix_probability=0.7)
+        recipe = dataclasses.replace(RECIPE, augmentation=mixing)
+        whole, resumed = net(), net(9)
+        train(whole, data, recipe)
+        with pytest.raises(Stop):
+            train(net(), data, recipe, state_file=tmp_path / "state", on_epoch=stop_after(2))
+        train(resumed, data, recipe, state_file=tmp_path / "state", resume=True)
+        assert same_weights(whole, resumed)
+        assert evaluate(whole, data.test.images, data.test.labels).accuracy > 0.9
+
+
+class TestAveragedWeights:
+    def test_the_average_is_what_is_validated_and_kept(self, data):
+        """One epoch of one step: the average moves by 1 - 2/11 towards the new weights and statistics."""
+        recipe = dataclasses.replace(RECIPE, epochs=1, batch_size=200, ema=Ema(decay=0.999))
+        plain, averaged, start = net(), net(), net().state_dict()
+        train(plain, data, dataclasses.replace(recipe, ema=None))
+        history = train(averaged, data, recipe)
+        moved = plain.state_dict()
+        for key, value in averaged.state_dict().items():
+            if key.endswith("num_batches_tracked"):
+                assert value == 1
+            else:
+                assert torch.allclose(value, start[key] + (1 - 2 / 11) * (moved[key] - start[key]), atol=1e-6)
+        validation = evaluate(averaged, data.validation.images, data.validation.labels)
+        assert validation.loss == pytest.approx(history.best.validation_loss, rel=1e-5)
+
+    def test_the_decay_warms_up_to_its_value(self):
+        decays = [Ema(decay=0.9).decay_at(step) for step in range(1, 200)]
+        assert decays[0] == 2 / 11
+        assert decays == sorted(decays)
+        assert decays[-1] == 0.9
+
+    def test_it_resumes_to_the_same_weights(self, data, tmp_path):
+        recipe = dataclasses.replace(RECIPE, ema=Ema(decay=0.95))
+        whole, resumed = net(), net(9)
+        train(whole, data, recipe)
+        with pytest.raises(Stop):
+            train(net(), data, recipe, state_file=tmp_path / "state", on_epoch=stop_after(2))
+        train(resumed, data, recipe, state_file=tmp_path / "state", resume=True)
+        assert same_weights(whole, resumed)
+
+
+def test_an_early_stop_comes_after_its_patience_and_stays_on_resume(data, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=30, early_stop=EarlyStop(patience=2, min_delta=0.5))
+    module, state = net(), tmp_path / "state"
+    history = train(module, data, recipe, state_file=state)
+    # The first epoch has over half of the images right, so none after it can be better by half.
+    assert (history.stopped, len(history.epochs)) == ("early", 3)
+    again = train(net(5), data, recipe, state_file=state, resume=True)
+    assert again == history
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "due"),
+    [
+        ([0.5], False),
+        ([0.5, 0.5], False),
+        ([0.5, 0.5, 0.5], True),
+        ([0.5, 0.5, 0.6, 0.6], False),
+        ([0.5, 0.505, 0.509], True),  # each a little better, none by more than a point
+        ([0.5, 0.505, 0.511], False),
+    ],
+)
+def test_patience_counts_epochs_without_a_real_gain(accuracies, due):
+    assert EarlyStop(patience=2, min_delta=0.01).due(accuracies) == due
+
+
+def test_a_state_of_a_version_with_fewer_options_is_resumed(data, tmp_path):
+    state, whole, resumed = tmp_path / "state", net(), net(9)
+    train(whole, data, RECIPE)
+    with pytest.raises(Stop):
+        train(net(), data, RECIPE, state_file=state, on_epoch=stop_after(2))
+    content = torch.load(state, weights_only=True)
+    recipe = content["fingerprint"]["recipe"]
+    for key in ("ema", "early_stop", "loss", "step", "sync_batch_norm"):
+        del recipe[key]
+    recipe["augmentation"] = {"padding": 0, "flip": True}
+    del content["fingerprint"]["workers"], content["average"], content["average_steps"]
+    torch.save(content, state)
+    train(resumed, data, RECIPE, state_file=state, resume=True)
+    assert same_weights(whole, resumed)
+    with pytest.raises(TrainingError, match=r"other recipe .*ema: None there"):
+        train(net(), data, dataclasses.replace(RECIPE, ema=Ema()), state_file=state, resume=True)
