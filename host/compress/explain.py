@@ -167,6 +167,8 @@ def _group(record: Mapping[str, Any], group: Mapping[str, Any]) -> str:
 
 
 def _kept(kept: int, channels: int) -> str:
+    if kept == 0:
+        return f"is gone with its residual branch, all {channels} channels"
     return f"keeps all {channels} channels" if kept == channels else f"keeps {kept} of {channels} channels"
 
 
@@ -206,9 +208,12 @@ def _widths(record: Mapping[str, Any], group: Mapping[str, Any]) -> Iterator[str
     if len(allowed) == 1:
         yield f"no narrower width is allowed{f': {fast}' if fast else ''}"
         return
-    steps = {after - before for before, after in itertools.pairwise(allowed)}
+    wide = [width for width in allowed if width > 0]
+    steps = {after - before for before, after in itertools.pairwise(wide)}
     each = f" in steps of {min(steps)}" if len(steps) == 1 else ""
-    yield f"{len(allowed)} widths were open, {allowed[0]} to {allowed[-1]}{each}{f': {fast}' if fast else ''}"
+    drop = " besides dropping the branch" if 0 in allowed else ""
+    plural = "widths were" if len(wide) > 1 else "width was"
+    yield f"{len(wide)} {plural} open{drop}, {wide[0]} to {wide[-1]}{each}{f': {fast}' if fast else ''}"
 
 
 def _granularity(record: Mapping[str, Any], kind: str, role: str) -> Mapping[str, Any] | None:
@@ -224,28 +229,27 @@ def _cost_off(step: Mapping[str, Any]) -> float:
 def _narrowing(step: _Step) -> Iterator[str]:
     if step.latency is None:
         return
+    less = f"{-step.channels} channels fewer" if step.width else "dropping the branch"
     if step.latency >= 0:
-        yield f"{-step.channels} channels fewer would not be faster here"
+        yield f"{less} would not be faster here"
         return
-    text = (
-        f"{-step.channels} channels fewer would save {render.percent_text(-step.latency, 2)} of the baseline's latency"
-    )
+    text = f"{less} would save {render.percent_text(-step.latency, 2)} of the baseline's latency"
     if step.loss is not None:
         text += f" and cost {_nats(step.loss)} of calibration loss"
     rate = _rate(step)
-    if rate is not None:
-        text += f", {_nats(rate)} per percent"
-    yield text
+    yield text if rate is None else f"{text}, {_nats(rate)} per percent"
 
 
 def _widening(step: _Step) -> Iterator[str]:
     if step.latency is None:
         return
-    more = "cost" if step.latency >= 0 else "save"
-    text = f"{step.channels} more would {more} {render.percent_text(abs(step.latency), 2)}"
-    yield text + (
-        f" and win back {_nats(-step.loss)}" if step.loss is not None else ", and an earlier round removed them"
-    )
+    verb = "cost" if step.latency >= 0 else "save"
+    text = f"{step.channels} more would {verb} {render.percent_text(abs(step.latency), 2)}"
+    if step.loss is None:
+        yield f"{text}, and an earlier round removed them"
+        return
+    rate = f", {_nats(-step.loss / (step.latency * 100))} per percent" if step.latency > 0 else ""
+    yield f"{text} and win back {_nats(-step.loss)}{rate}"
 
 
 def _nats(loss: float) -> str:

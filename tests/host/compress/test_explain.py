@@ -74,7 +74,7 @@ def test_a_group_is_explained_by_its_shares_prices_and_losses(record: dict[str, 
         "(node times) and 37.5 % of it after; 4 widths were open, 8 to 32 in steps of 8: depthwise output widths are fast in "
         "multiples of 8 on this device (off them up to 6.500x of the next fast one); 8 channels fewer would save 9.00 % of the "
         "baseline's latency and cost 0.200 nats of calibration loss, 0.0222 nats per percent; 8 more would cost 6.00 % and win "
-        "back 0.100 nats"
+        "back 0.100 nats, 0.0167 nats per percent"
     )
     assert found.groups[1].text == (
         "keeps all 8 channels; the layer takes 50.0 % of the baseline's latency on this device (node times) and 25.0 % of it "
@@ -114,6 +114,22 @@ def test_nothing_is_said_of_what_is_not_known(record: dict[str, Any]) -> None:
         "keeps 16 of 32 channels; the 2 layers that read or write them take 100.0 % of the baseline's latency on this device "
         "(latency model) and 100.0 % of it after; 4 widths were open, 8 to 32 in steps of 8"
     )
+
+
+def test_a_dropped_branch_is_called_so(record: dict[str, Any]) -> None:
+    group = record["groups"][0]
+    group.update(allowed=[0, *group["allowed"]])
+    group["losses"]["0"], group["latency_ratios"]["0"] = 0.5, 0.3
+    assert "4 widths were open besides dropping the branch, 8 to 32 in steps of 8" in explain(record).groups[0].text
+    group["kept"] = 8
+    assert (
+        "dropping the branch would save 10.00 % of the baseline's latency and cost 0.200 nats"
+        in explain(record).groups[0].text
+    )
+    group["kept"] = 0
+    text = explain(record).groups[0].text
+    assert text.startswith("is gone with its residual branch, all 32 channels;")
+    assert "8 more would cost 10.00 % and win back 0.200 nats" in text
 
 
 def test_plans_that_nobody_weighed_are_called_so(record: dict[str, Any]) -> None:
