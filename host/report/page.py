@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from host.report import course, headline, search, setting, widths
+from host.report import course, front, headline, search, setting, widths
 from host.report.markup import Markup, el
 from host.report.style import STYLE
 
@@ -15,7 +15,7 @@ _SECTIONS = (
     ("layers", "Layers", widths.layers),
     ("why", "Why these widths", widths.reasons),
     ("search", "Search", search.path),
-    ("front", "Front", search.front),
+    ("front", "Front", front.front),
     ("model", "Latency model", search.model),
     ("granularity", "Fast widths", setting.granularity),
     ("precision", "Precision", setting.precision),

@@ -7,6 +7,7 @@ from typing import Any
 
 from host.cli import render
 from host.report.charts import Axis, Point, Rule, Series, chart, legend
+from host.report.front import ranked, ranking
 from host.report.markup import Markup, el
 from host.report.tables import figure, folded, section, table
 
@@ -32,6 +33,8 @@ def path(record: Mapping[str, Any]) -> Markup | None:
     charts = [_accuracies(record, candidates)]
     if tried:
         charts.insert(0, _tries(record, tried))
+    searches = [each for each in record.get("search") or () if each["candidates"]]
+    charts += [ranked(each) for each in searches]
     return section(
         "search",
         "The path of the search",
@@ -42,6 +45,7 @@ def path(record: Mapping[str, Any]) -> Markup | None:
         ),
         el("div", *charts, class_="charts"),
         folded("The candidates as a table", table(columns, rows, right=columns[2:4], marked=marked)),
+        *(folded(f"All plans ranked in {each['round']} as a table", ranking(each)) for each in searches),
     )
 
 
@@ -108,14 +112,6 @@ def _accuracies(record: Mapping[str, Any], candidates: Sequence[Mapping[str, Any
     )
     entries = [(styles[name], f"{name} plan") for name in names]
     return figure("Candidates; a ring marks those taken", drawn, legend(entries))
-
-
-def front(record: Mapping[str, Any]) -> Markup | None:
-    """Return the front of loss against latency as planned; None where the record has none."""
-    points: Sequence[Mapping[str, Any]] = record.get("front") or ()
-    if not points:
-        return None
-    return None
 
 
 def model(record: Mapping[str, Any]) -> Markup | None:
