@@ -14,7 +14,7 @@ from host.compress.options import CompressOptions
 from host.compress.precision_rule import Correct, accuracy_reason, final_reason, latency_reason
 from host.compress.precision_trial import PrecisionTrial, entry_of, named
 from host.compress.session import Session
-from host.compress.variants import FLOAT16, FLOAT32, INT8_STATIC, Variant
+from host.compress.variants import FLOAT16, FLOAT32, INT8_STATIC, Variant, artifact_name
 from host.search.budgets import WINDOW
 
 
@@ -79,7 +79,7 @@ def choose(trial: PrecisionTrial, options: CompressOptions) -> Choice:
                 file=file,
                 comparison=final,
                 document={**document, "reason": "asked for by --precision int8" if forced else None},
-                artifact=trial.family.names[variant.precision][0],
+                artifact=artifact_name(variant.precision, file.path),
             )
         file.path.unlink()
     _price_of_int8(trial, entries, known)
@@ -109,7 +109,7 @@ def _deliver(trial: PrecisionTrial, max_accuracy_drop: float | None) -> Choice:
         file=file,
         comparison=final,
         document={**_document(variant.precision, [entry], known), "reason": reason},
-        artifact=trial.family.names[variant.precision][0],
+        artifact=artifact_name(variant.precision, file.path),
         lost=lost,
     )
 
@@ -149,8 +149,8 @@ def _told(trial: PrecisionTrial, entries: Sequence[dict[str, Any]]) -> list[dict
     for entry in entries:
         if not entry["taken"] and entry["reason"] is None:
             entry["reason"] = latency_reason(entry["decision"]) or f"the {taken} file that is taken is faster"
-    if trial.family.no_float16 is not None:
-        return [*entries, {**entry_of(Variant(precision=FLOAT16)), "reason": trial.family.no_float16}]
+    if trial.no_float16 is not None:
+        return [*entries, {**entry_of(Variant(precision=FLOAT16)), "reason": trial.no_float16}]
     return list(entries)
 
 

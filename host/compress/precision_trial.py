@@ -61,6 +61,7 @@ class PrecisionTrial:
         info, provider = session.measuring.device.info, session.measuring.settings.provider
         forced = session.options.precision == "int8"
         self.family = family_of(session.format.name, info, provider, forced=forced)
+        self.no_float16 = self.family.no_float16
         self.variants = self.family.variants if variants is None else variants
         data, seed = session.subject.data, session.options.seed
         self._files = self.family.files(

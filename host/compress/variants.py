@@ -152,6 +152,11 @@ class Family:
     describe: Callable[[Path], ExportedModel]
 
 
+def artifact_name(precision: str, path: Path) -> str:
+    """Return the record's name for a file of a lower precision."""
+    return (TFLITE_FILE_NAMES if path.suffix == ".tflite" else FILE_NAMES)[precision][0]
+
+
 def family_of(format_name: str, info: DeviceInfo, provider: str | None, *, forced: bool) -> Family:
     """Return what to try of a file of that format on a device; `forced` to int8, nobody asks for float16.
 

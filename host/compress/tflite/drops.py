@@ -77,7 +77,7 @@ class Drops:
                 block = both.reshape(sizes)
                 for place, axis in enumerate(axes):
                     others = tuple(other for other in range(len(axes)) if other != place)
-                    self.add((tensor, axis), block.all(axis=others) if others else block)
+                    self.add((tensor, axis), np.asarray(block.all(axis=others) if others else block))
 
     def check_reshape(self, source: int, target: int) -> None:
         """Raise CannotSlice unless the same elements go on both sides."""

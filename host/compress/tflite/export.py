@@ -61,10 +61,10 @@ def export_tflite(module: nn.Module, input_shape: tuple[int, int, int], path: Pa
                 f"{title} cannot be exported to TFLite: torch.export says {first_line(error)}. Change the operation that it names"
             ) from error
         _convert(title, source, target)
-        error = difference(target, frozen, torch.randn(example.shape, generator=torch.Generator().manual_seed(0)))
-        if not error <= TOLERANCE:
+        off = difference(target, frozen, torch.randn(example.shape, generator=torch.Generator().manual_seed(0)))
+        if not off <= TOLERANCE:
             raise ExportFailed(
-                f"{title} was exported to TFLite, but the file's outputs are off by {error:.2g} of the largest: the converter "
+                f"{title} was exported to TFLite, but the file's outputs are off by {off:.2g} of the largest: the converter "
                 "is at fault. Try another version of litert-torch, and report it with the model"
             )
         write_whole(path, target.read_bytes())

@@ -32,7 +32,9 @@ def tflite_layer_model(
     model = _Model(seed)
     source = model.tensor("input", (1, width_in) if linear else (1, side, side, width_in))
     model.graph.inputs = [source]
-    ends = []
+    ends: list[int] = []
+    shape: tuple[int, ...]
+    weight: tuple[int, ...]
     for place in range(REPEATS[kind]):
         chained = ends[-1:] if kind is LayerKind.DEPTHWISE else []
         if linear:

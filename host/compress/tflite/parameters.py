@@ -52,10 +52,8 @@ class Parameters:
 
 def laid_out(weight: Values, code: int) -> Values:
     """Return a layer's weight as the operator of that code wants it: OHWI, 1HWO for depthwise ones, or OI."""
-    if code == CONV and weight.ndim == 4:
-        return weight.transpose(0, 2, 3, 1)
-    if code == DEPTHWISE and weight.ndim == 4:
-        return weight.transpose(1, 2, 3, 0)
+    if code in (CONV, DEPTHWISE) and weight.ndim == 4:
+        return np.transpose(weight, (0, 2, 3, 1) if code == CONV else (1, 2, 3, 0))
     return weight.reshape(weight.shape[0], -1) if weight.shape[2:] in ((), (1, 1)) else weight
 
 
@@ -100,8 +98,8 @@ def parameters_of(module: nn.Module, example: Tensor) -> Parameters:
     found: dict[CallKey, LayerCall] = {}
     for place, (name, layer) in enumerate(calls):
         weight, bias = _values(layer.weight), _values(layer.bias)
-        bias = np.zeros(len(weight)) if bias is None else bias
         assert weight is not None
+        bias = np.zeros(len(weight)) if bias is None else bias
         if place in folded:
             scale, shift = scale_and_shift(folded[place])
             wide = scale.reshape(-1, *[1] * (weight.ndim - 1))
