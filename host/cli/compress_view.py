@@ -97,6 +97,7 @@ def show(record: Mapping[str, Any]) -> None:
         table.add_row(label, text(old), text(new), ratio)
     out.print(table)
     _show_target(record, target["latency_ratio"], after["latency_ratio"])
+    _show_pricing(record.get("pricing"))
     _show_precision(record["precision"])
     out.print(f"device time {render.seconds_text(record['device_seconds'])}")
     for name, path in record["artifacts"].items():
@@ -127,6 +128,20 @@ def _show_target(record: Mapping[str, Any], target: float, ratio: float) -> None
             if verdict["code"] != "stable":
                 value = f" ({render.number_text(verdict['value'])} {verdict['unit'] or ''})".replace(" )", ")")
                 out.print(f"{side} is {verdict['code']}{value}: {verdict['hint'] or ''}", markup=False)
+
+
+def _show_pricing(pricing: Mapping[str, Any] | None) -> None:
+    """Say which precision the plan was made in, where another one was tried."""
+    if pricing is None or not pricing["tried"]:
+        return
+    kept = pricing["macs_at_target"] or {}
+    line = f"planned in {pricing['precision']}"
+    if pricing["reason"] is not None:
+        line += f": {pricing['reason']}"
+    elif None not in kept.values() and kept:
+        line += ", in which a uniform plan of the target's latency keeps "
+        line += f"{render.ratio_text(kept['int8-static'] / kept['float32'])} of float32's MACs"
+    render.console().print(line, markup=False, soft_wrap=True)
 
 
 def _show_precision(precision: Mapping[str, Any]) -> None:

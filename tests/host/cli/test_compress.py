@@ -133,6 +133,27 @@ def tried(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("pricing", "line"),
+    [
+        (
+            {"precision": "int8-static", "reason": None, "macs_at_target": {"float32": 10, "int8-static": 13}},
+            "planned in int8-static, in which a uniform plan of the target's latency keeps 1.300x of float32's MACs\n",
+        ),
+        (
+            {"precision": "float32", "reason": "int8 is slower", "macs_at_target": None},
+            "planned in float32: int8 is slower\n",
+        ),
+        ({"precision": "int8-static", "reason": None, "macs_at_target": None}, "planned in int8-static\n"),
+    ],
+)
+def test_what_the_plan_was_made_in(capsys: pytest.CaptureFixture[str], pricing: dict[str, Any], line: str) -> None:
+    show(record(pricing={**pricing, "tried": [tried()]}))
+    assert line in capsys.readouterr().out
+    show(record(pricing={**pricing, "tried": []}))  # asked for by option: nothing new
+    assert "planned in" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("changes", "asked", "expected"),
     [
         (
