@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -39,18 +39,46 @@ def granularity(record: Mapping[str, Any]) -> Markup | None:
 
 
 def precision(record: Mapping[str, Any]) -> Markup | None:
-    """Return which precisions were tried, and why one was taken or not."""
-    found = record.get("precision")
+    """Return which precisions were tried, of the baseline before planning and of the result, and why one was taken or not."""
+    found, pricing = record.get("precision"), record.get("pricing")
     if not found:
         return None
+    words = f"The result is {found['chosen']}" + (f", since {found['reason']}. " if found["reason"] else ". ")
+    accuracy = found["float_validation_accuracy"]
+    if accuracy is not None:
+        words += (
+            f"Times are of runs in turns, over the float32 result's; that one has {render.percent_text(accuracy, 2)} on "
+            f"{found['validation_images']:,} validation images."
+        )
+    return section(
+        "precision",
+        "Precision",
+        el("p", words),
+        _tried(found["tried"]) if found["tried"] else el("p", "No other precision of the result was tried."),
+        *_pricing(pricing),
+    )
+
+
+def _pricing(pricing: Mapping[str, Any] | None) -> list[Markup]:
+    """Return what was asked of the baseline, before anything was planned."""
+    if not pricing or not (pricing["tried"] or pricing["reason"]):
+        return []
+    words = f"The plan was made in {pricing['precision']}" + (f": {pricing['reason']}." if pricing["reason"] else ".")
+    macs = pricing["macs_at_target"]
+    if macs and None not in macs.values():
+        kept = " and ".join(f"{render.count_text(count)} in {name}" for name, count in macs.items())
+        words += f" The uniform plan that meets the target has {kept} MACs."
+    made = [el("h3", "The baseline, before planning", class_="apart"), el("p", words)]
+    return [*made, _tried(pricing["tried"])] if pricing["tried"] else made
+
+
+def _tried(tried: Sequence[Mapping[str, Any]]) -> Markup:
     columns = ("precision", "types and calibration", "time", "validation accuracy", "size", "outcome")
-    rows, marked = [], []
-    for place, each in enumerate(found["tried"]):
+    rows = []
+    for each in tried:
         time = render.ratio_text(each["ratio_to_float"])
         if each.get("ratio_interval"):
             time += f" {render.interval_text(*each['ratio_interval'])}"
-        if each["taken"]:
-            marked.append(place)
         outcome = "taken" if each["taken"] else "not taken"
         rows.append(
             (
@@ -62,19 +90,7 @@ def precision(record: Mapping[str, Any]) -> Markup | None:
                 f"{outcome}: {each['reason']}" if each["reason"] else outcome,
             )
         )
-    accuracy = found["float_validation_accuracy"]
-    words = f"The result is {found['chosen']}" + (f", since {found['reason']}. " if found["reason"] else ". ")
-    if accuracy is not None:
-        words += (
-            f"Times are of runs in turns, over the float32 result's; that one has {render.percent_text(accuracy, 2)} on "
-            f"{found['validation_images']:,} validation images."
-        )
-    return section(
-        "precision",
-        "Precision",
-        el("p", words),
-        table(columns, rows, right=columns[2:5], marked=marked) if rows else el("p", "No other precision was tried."),
-    )
+    return table(columns, rows, right=columns[2:5], marked=[place for place, each in enumerate(tried) if each["taken"]])
 
 
 def environment(record: Mapping[str, Any]) -> Markup:
@@ -122,7 +138,7 @@ def environment(record: Mapping[str, Any]) -> Markup:
         "environment",
         "Environment and verdicts",
         facts(rows),
-        el("h3", "What the measurements say of themselves", style="margin-top:24px"),
+        el("h3", "What the measurements say of themselves", class_="apart"),
         table(("measurement", "verdict", "figure", "remark"), verdicts),
     )
 

@@ -14,7 +14,7 @@ Arial,"Noto Sans",sans-serif;font-variant-numeric:tabular-nums;-webkit-text-size
 a{color:var(--accent);text-underline-offset:3px}
 h1{font-size:clamp(28px,5vw,42px);line-height:1.15;letter-spacing:-.02em;margin:6px 0 8px;overflow-wrap:anywhere}
 h2{font-size:22px;line-height:1.3;letter-spacing:-.01em;margin:0 0 6px}
-h3{font-size:16px;margin:0 0 4px}
+h3{font-size:16px;margin:0 0 4px}h3.apart{margin-top:26px}
 p{margin:0 0 12px;max-width:76ch}
 .eyebrow{color:var(--muted);font-size:14px;margin:0}
 .lead{color:var(--muted);max-width:80ch}
