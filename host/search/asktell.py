@@ -194,10 +194,10 @@ def swaps(plan: Plan, widths: Widths) -> list[Plan]:
 def anchored(plan: Plan, losses: Losses, widths: Widths) -> Losses:
     """Return losses under which the least change of `plan` that keeps another budget is best, and of equal changes the cheapest.
 
-    A step away from the plan costs as much as an average step of `losses`, and what it adds to them besides.
+    A step away from the plan costs as much as the largest step of `losses`, and what it adds to them besides.
     """
     steps = [abs(row[wide] - row[narrow]) for row in losses.values() for narrow, wide in pairwise(sorted(row))]
-    price = float(np.mean(steps)) if steps and np.mean(steps) > 0 else 1.0
+    price = max(steps, default=0.0) or 1.0
     found: dict[str, dict[int, float]] = {}
     for name, allowed in widths.items():
         place = min(range(len(allowed)), key=lambda index: abs(allowed[index] - plan.kept[name]))

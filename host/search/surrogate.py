@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 Losses = Mapping[str, Mapping[int, float]]
 
 #: Standard deviations of a group's own correction that are tried, as shares of the spread of the told scores.
-SPREADS = (0.03, 0.1, 0.3)
+SPREADS = (0.1, 0.3, 1.0)
 #: Standard deviations of a score's noise that are tried, likewise.
 NOISES = (0.1, 0.3, 0.6)
 #: A score this many times as far above the best as the median is counts no more: how bad a bad plan is teaches little.
@@ -39,6 +39,7 @@ class Surrogate:
         self._depth = {
             name: (2 * place / (count - 1) - 1 if count > 1 else 0.0) for place, (name, _) in enumerate(groups)
         }
+        self._sizes = self._ranges()
         self._mean: Floats | None = None
         self._root: Floats | None = None
 
@@ -49,13 +50,10 @@ class Surrogate:
         told = np.minimum(told, best + WORST * max(middle - best, 1e-12))
         matrix = np.array([self._row(plan) for plan in plans])
         spread = float(told.std()) or 1.0
-        sizes = np.maximum(np.abs(matrix - matrix.mean(axis=0)).max(axis=0), 1e-9)
         found: tuple[float, Floats, Floats] | None = None
         for own in SPREADS:
             for noise in NOISES:
-                likelihood, mean, root = _posterior(
-                    matrix, told, self._prior(sizes, spread, own), noise * spread, spread
-                )
+                likelihood, mean, root = _posterior(matrix, told, self._prior(spread, own), noise * spread, spread)
                 if found is None or likelihood > found[0]:
                     found = (likelihood, mean, root)
         assert found is not None
@@ -102,19 +100,28 @@ class Surrogate:
         summed = 0.0
         for name, channels in self._groups:
             width = plan.kept[name]
-            cut = math.log(channels / (width or 0.5))  # 0: the branch is dropped
+            cut = self._cut(channels, width)
             summed += float(self._losses[name][width])
             trends += cut * np.array([1.0, self._depth[name], self._depth[name] ** 2])
             own += [cut, cut * cut]
         return np.array([1.0, summed, *trends, *own])
 
-    def _prior(self, sizes: Floats, spread: float, own: float) -> Floats:
+    @staticmethod
+    def _cut(channels: int, width: int) -> float:
+        return math.log(channels / (width or 0.5))  # 0: the branch is dropped
+
+    def _ranges(self) -> Floats:
+        """Return how far each feature can move; of sums, as if groups were cut by chance."""
+        cuts = np.array([self._cut(channels, min(self._losses[name])) for name, channels in self._groups])
+        most = math.hypot(*(max(map(float, row.values())) for row in self._losses.values()))
+        return np.array([1.0, most, *[math.hypot(*cuts)] * 3, *np.column_stack([cuts, cuts**2]).ravel()])
+
+    def _prior(self, spread: float, own: float) -> Floats:
         """Standard deviations of the weights: over its range a feature may move the score by about this share of the spread."""
-        shares = np.full(len(sizes), own)
-        shares[1:5] = (1.0, 0.5, 0.5, 0.5)
-        prior = shares * spread / sizes
-        prior[0] = 10.0 * spread  # the constant does not vary
-        return np.asarray(prior)
+        shares = np.full(len(self._sizes), own)
+        shares[:5] = (10.0, 3.0, 1.0, 1.0, 1.0)
+        # A feature that cannot move is left out.
+        return np.asarray(np.where(self._sizes > 0, shares * spread / np.where(self._sizes > 0, self._sizes, 1.0), 0.0))
 
 
 def _posterior(
