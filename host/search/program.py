@@ -1,8 +1,9 @@
-"""The integer program over one width per group: columns, and linear expressions for quantities that layers
-add up.
+"""The integer program over one width per group: columns, and linear expressions for quantities that layers add
+up.
 
-A binary column per group and width says which width is kept. A layer whose input and output follow different
-groups costs by the pair, so each coupled pair of groups gets columns y[w1, w2] = x1[w1] x2[w2] in their tight
+A binary column per group and width says which width is kept. A side of a layer that joins several groups (a concatenation, a
+shortcut padded with zeros) has such columns for the widths that the groups can add up to, tied to theirs by that sum. A layer
+costs by its pair of widths, so each pair of sides that meet in a layer gets columns y[w1, w2] = x1[w1] x2[w2] in their tight
 form: over w2 they sum to x1[w1], over w1 to x2[w2]. With binary x these y need not be declared binary. One more column is the
 peak of the activations: no less than the sum of what lives at any step.
 """
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +26,8 @@ from host.search.network import Layer, LayerKind, LiveTensor, Network, Part, Pla
 from host.search.solution import Price, Widths, parameters_of
 
 Floats = npt.NDArray[np.float64]
+#: A side that joins groups to more widths than this has no columns of its own.
+MOST_SUMS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +38,38 @@ class Linear:
     constant: float
 
 
-def coupled(network: Network) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of different groups that meet in a layer, as (input group, output group)."""
-    pairs: dict[tuple[str, str], None] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """A width that several groups add up to."""
+
+    parts: tuple[Part, ...]
+    fixed: int
+
+
+#: What a side of a layer follows: nothing, a group by its name, or a sum of several.
+Side: TypeAlias = "str | Sum | None"
+
+
+def sides(layer: Layer) -> tuple[Side, Side]:
+    """Return what input and output of a layer follow; a depthwise layer has one width, its output's."""
+    outward = _side(layer.outputs, layer.output_fixed)
+    return (outward if layer.kind is LayerKind.DEPTHWISE else _side(layer.inputs, layer.input_fixed)), outward
+
+
+def _side(parts: tuple[Part, ...], fixed: int) -> Side:
+    if len(parts) < 2:
+        return parts[0].group if parts else None
+    return Sum(parts=tuple(sorted(parts, key=lambda part: (part.group, part.features, part.per))), fixed=fixed)
+
+
+def coupled(network: Network) -> tuple[tuple[str | Sum, str | Sum], ...]:
+    """Return the pairs of different widths that meet in a layer, as (input, output)."""
+    pairs: dict[tuple[str | Sum, str | Sum], None] = {}
     for layer in network.layers:
-        if layer.kind is LayerKind.DEPTHWISE:
+        source, target = sides(layer)
+        if source is None or target is None or source == target or (target, source) in pairs:
             continue
-        for source, target in product(layer.inputs, layer.outputs):
-            if source.group != target.group and (target.group, source.group) not in pairs:
-                pairs[(source.group, target.group)] = None
+        pairs[(source, target)] = None
     return tuple(pairs)
 
 
@@ -52,13 +80,18 @@ class Program:
 
     def __init__(self, network: Network, widths: Widths) -> None:
         self._network, self._widths = network, widths
-        self._single: dict[tuple[str, int], int] = {}
-        for group in network.groups:
-            for width in widths[group.name]:
-                self._single[(group.name, width)] = len(self._single)
-        self._pair: dict[tuple[str, int, str, int], int] = {}
-        for first, second in coupled(network):
-            for one, two in product(widths[first], widths[second]):
+        self._values: dict[str | Sum, tuple[int, ...]] = {group.name: widths[group.name] for group in network.groups}
+        for side in dict.fromkeys(side for layer in network.layers for side in sides(layer)):
+            if isinstance(side, Sum) and len(sums := self._sums(side)) <= MOST_SUMS:
+                self._values[side] = sums
+        self._single: dict[tuple[str | Sum, int], int] = {}
+        for side, values in self._values.items():
+            for value in values:
+                self._single[(side, value)] = len(self._single)
+        self._pair: dict[tuple[str | Sum, int, str | Sum, int], int] = {}
+        self._pairs = [pair for pair in self._meeting() if pair[0] in self._values and pair[1] in self._values]
+        for first, second in self._pairs:
+            for one, two in product(self._values[first], self._values[second]):
                 self._pair[(first, one, second, two)] = len(self._single) + len(self._pair)
         self._peak = len(self._single) + len(self._pair)
         self.columns = self._peak + 1
@@ -66,24 +99,54 @@ class Program:
         #: Rows that hold the peak up, made when memory is asked for.
         self._live: LinearConstraint | None = None
 
+    def _sums(self, side: Sum) -> tuple[int, ...]:
+        """Return the widths that a sum can have, ascending; some more than MOST_SUMS where it has so many."""
+        found = {side.fixed}
+        for part in side.parts:
+            found = {start + part.width(width) for start in found for width in self._widths[part.group]}
+            if len(found) > MOST_SUMS:
+                break
+        return tuple(sorted(found))
+
+    def _meeting(self) -> list[tuple[str | Sum, str | Sum]]:
+        """Return the pairs that need columns: of a sum without columns of its own, its groups meet the other side."""
+        pairs: dict[tuple[str | Sum, str | Sum], None] = {}
+        for first, second in coupled(self._network):
+            for source, target in product(self._spread(first), self._spread(second)):
+                if source != target and (target, source) not in pairs:
+                    pairs[(source, target)] = None
+        return list(pairs)
+
+    def _spread(self, side: str | Sum) -> list[str | Sum]:
+        if side in self._values or isinstance(side, str):
+            return [side]
+        return list(dict.fromkeys(part.group for part in side.parts))
+
     def _structural_rows(self) -> LinearConstraint:
         rows: list[list[tuple[int, float]]] = []
         right: list[float] = []
-        for group in self._network.groups:
-            rows.append([(self._single[(group.name, width)], 1.0) for width in self._widths[group.name]])
+        for side, values in self._values.items():
+            rows.append([(self._single[(side, value)], 1.0) for value in values])
             right.append(1.0)
-        for first, second in coupled(self._network):
-            for one in self._widths[first]:
-                across = [(self._pair[(first, one, second, two)], 1.0) for two in self._widths[second]]
+            if isinstance(side, Sum):
+                rows.append([(self._single[(side, value)], float(value)) for value in values])
+                right.append(side.fixed)
+                for part in side.parts:
+                    for width in self._widths[part.group]:
+                        rows[-1].append((self._single[(part.group, width)], -float(part.width(width))))
+        for first, second in self._pairs:
+            for one in self._values[first]:
+                across = [(self._pair[(first, one, second, two)], 1.0) for two in self._values[second]]
                 rows.append([*across, (self._single[(first, one)], -1.0)])
                 right.append(0.0)
-            for two in self._widths[second]:
-                across = [(self._pair[(first, one, second, two)], 1.0) for one in self._widths[first]]
+            for two in self._values[second]:
+                across = [(self._pair[(first, one, second, two)], 1.0) for one in self._values[first]]
                 rows.append([*across, (self._single[(second, two)], -1.0)])
                 right.append(0.0)
         entries = [(row, column, value) for row, each in enumerate(rows) for column, value in each]
-        at_row, at_column, values = zip(*entries, strict=True)
-        matrix = csr_array((values, (at_row, at_column)), shape=(len(rows), self.columns))
+        at_row, at_column, coefficients = zip(*entries, strict=True)
+        # Entries of one place, from a group that a sum holds twice, are added up.
+        matrix = csr_array((coefficients, (at_row, at_column)), shape=(len(rows), self.columns))
         return LinearConstraint(matrix, np.array(right), np.array(right))
 
     def per_width(self, table: Sequence[tuple[str, int, float]]) -> Linear:
@@ -94,23 +157,23 @@ class Program:
         return Linear(coefficients=coefficients, constant=0.0)
 
     def quantity(self, price: Price) -> Linear:
-        """Return the sum of `price` over all layers as an expression.
+        """Return the sum of `price` over all layers as an expression: exact, whatever the price.
 
-        Exact for layers with at most one part on each side, whatever the price. A layer that joins several parts on a
-        side (a concatenation, a sum with a padded shortcut) is priced by least squares over its allowed widths: by a line for
-        each width of the other side, where that has one part, else by a bilinear surface. Exact where the price is bilinear.
+        Only where a side joins groups to more than MOST_SUMS widths is a layer priced by least squares over its allowed widths:
+        by a line for each width of the other side, where that follows one group or none, else by a bilinear surface.
         """
         coefficients, constant = np.zeros(self.columns), 0.0
         for layer in self._network.layers:
+            source, target = sides(layer)
             inputs = () if layer.kind is LayerKind.DEPTHWISE else layer.inputs
-            if len(layer.outputs) > 1 and len(inputs) == 1:
-                self._add_lines(layer, price, coefficients, inputs[0], layer.outputs, inward=True)
-            elif len(inputs) > 1 and len(layer.outputs) == 1:
-                self._add_lines(layer, price, coefficients, layer.outputs[0], inputs, inward=False)
-            elif len(layer.outputs) > 1 or len(inputs) > 1:
-                constant += self._add_joined(layer, price, coefficients)
-            else:
+            if all(side is None or side in self._values for side in (source, target)):
                 constant += self._add_plain(layer, price, coefficients)
+            elif len(inputs) == 1:
+                self._add_lines(layer, price, coefficients, inputs[0], layer.outputs, inward=True)
+            elif len(layer.outputs) == 1:
+                self._add_lines(layer, price, coefficients, layer.outputs[0], inputs, inward=False)
+            else:
+                constant += self._add_joined(layer, price, coefficients)
         return Linear(coefficients=coefficients, constant=constant)
 
     def memory(self) -> Linear:
@@ -138,39 +201,49 @@ class Program:
         coefficients, constant = np.zeros(self.columns), 0.0
         for tensor in tensors:
             gone = tensor.gone_with
-            constant += 0 if gone is not None else tensor.fixed
-            if gone is not None:
+            if gone is None:
+                constant += tensor.fixed
+            else:
                 for width in self._widths[gone]:
                     coefficients[self._single[(gone, width)]] += tensor.fixed if width else 0
-            for part in tensor.parts:
-                if gone is None or gone == part.group or not self._coupled(gone, part.group):
-                    for width in self._widths[part.group]:
-                        coefficients[self._single[(part.group, width)]] += part.width(width)
+                if self._add_gone(tensor, gone, coefficients):
                     continue
-                for one, two in product(self._widths[gone], self._widths[part.group]):
-                    coefficients[self._column(gone, one, part.group, two)] += part.width(two) if one else 0
+            for part in tensor.parts:
+                for width in self._widths[part.group]:
+                    coefficients[self._single[(part.group, width)]] += part.width(width)
         return Linear(coefficients=coefficients, constant=constant)
 
-    def _coupled(self, one: str, other: str) -> bool:
-        first = (one, self._widths[one][0], other, self._widths[other][0])
-        return first in self._pair or (*first[2:], *first[:2]) in self._pair
+    def _add_gone(self, tensor: LiveTensor, gone: str, into: Floats) -> bool:
+        """Add the parts of a tensor that is there only while the group `gone` is; False if no columns tell of both."""
+        for first, second in self._pairs:
+            other = second if first == gone else first if second == gone else None
+            scale = None if other is None else _scale(tensor.parts, other)
+            if other is None or scale is None:
+                continue
+            fixed = other.fixed if isinstance(other, Sum) else 0
+            for one, two in product(self._widths[gone], self._values[other]):
+                into[self._column(gone, one, other, two)] += float(scale * (two - fixed)) if one else 0.0
+            return True
+        return False
 
     def _add_plain(self, layer: Layer, price: Price, into: Floats) -> float:
-        target = layer.outputs[0].group if layer.outputs else None
-        source = layer.inputs[0].group if layer.inputs else None
-        if layer.kind is LayerKind.DEPTHWISE:
-            source = target
+        source, target = sides(layer)
         if source is None and target is None:
             return price(layer, *layer.widths({}))
         if source is None or target is None or source == target:
             only = target if source is None else source
             assert only is not None
-            for width in self._widths[only]:
-                into[self._single[(only, width)]] += price(layer, *layer.widths({only: width}))
+            for value in self._values[only]:
+                into[self._single[(only, value)]] += price(layer, *self._widths_at(layer, value, value))
             return 0.0
-        for one, two in product(self._widths[source], self._widths[target]):
-            into[self._column(source, one, target, two)] += price(layer, *layer.widths({source: one, target: two}))
+        for one, two in product(self._values[source], self._values[target]):
+            into[self._column(source, one, target, two)] += price(layer, *self._widths_at(layer, one, two))
         return 0.0
+
+    def _widths_at(self, layer: Layer, source: int, target: int) -> tuple[int, int]:
+        """Return the layer's widths where its sides stand at these values: a group's kept channels, or a sum's width."""
+        inputs = _width_at(layer.inputs, layer.input_fixed, source)
+        return inputs, _width_at(layer.outputs, layer.output_fixed, target)
 
     def _add_lines(
         self, layer: Layer, price: Price, into: Floats, single: Part, joined: Sequence[Part], *, inward: bool
@@ -241,7 +314,7 @@ class Program:
         allowed = self._widths[part.group]
         return part.width(allowed[round(level / max(levels - 1, 1) * (len(allowed) - 1))])
 
-    def _column(self, source: str, one: int, target: str, two: int) -> int:
+    def _column(self, source: str | Sum, one: int, target: str | Sum, two: int) -> int:
         forward = self._pair.get((source, one, target, two))
         return self._pair[(target, two, source, one)] if forward is None else forward
 
@@ -284,6 +357,26 @@ class Program:
         kept: dict[str, int] = {}
         share: dict[str, float] = {}
         for (group, width), column in self._single.items():
-            if columns[column] > share.get(group, 0.0):
+            if isinstance(group, str) and columns[column] > share.get(group, 0.0):
                 kept[group], share[group] = width, float(columns[column])
         return Plan(kept=kept)
+
+
+def _width_at(parts: Sequence[Part], fixed: int, value: int) -> int:
+    if len(parts) > 1:
+        return value
+    return fixed + sum(part.width(value) for part in parts)
+
+
+def _scale(parts: Sequence[Part], side: str | Sum) -> Fraction | None:
+    """Return how many elements of `parts` there are for each of a side's own, None if they aren't in proportion."""
+    own = {side: Fraction(1)} if isinstance(side, str) else {}
+    for part in () if isinstance(side, str) else side.parts:
+        own[part.group] = own.get(part.group, Fraction(0)) + Fraction(part.features, part.per)
+    mine: dict[str, Fraction] = {}
+    for part in parts:
+        mine[part.group] = mine.get(part.group, Fraction(0)) + Fraction(part.features, part.per)
+    if not mine or mine.keys() != own.keys():
+        return None
+    scales = {mine[group] / own[group] for group in mine}
+    return next(iter(scales)) if len(scales) == 1 else None

@@ -78,8 +78,8 @@ def test_solve_equals_brute_force(seed: int, share: float, sized: bool) -> None:
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_any_price_of_pairs_is_exact(seed: int) -> None:
-    """Without concatenations the price may be any function of the two widths, a staircase included."""
-    network, widths, losses = random_problem(seed, groups=4, options=3, joined=False)
+    """The price may be any function of the two widths, a staircase included, also where a side joins groups."""
+    network, widths, losses = random_problem(seed, groups=4, options=3)
     rng = np.random.default_rng(seed)
     table: dict[tuple[str, int, int], float] = {}
 
@@ -97,6 +97,22 @@ def test_any_price_of_pairs_is_exact(seed: int) -> None:
     assert solve(network, widths, losses, price, latency_ratio=budget, gap=1e-9).loss == pytest.approx(best)
     nearest = slowest_within(network, widths, price, latency_ratio=budget, gap=1e-9)
     assert nearest.predicted_ratio == pytest.approx(max(r for r in ratios if r <= budget), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sums_of_too_many_widths_are_exact_for_bilinear_prices(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.search.program.MOST_SUMS", 4)
+    network, widths, losses = random_problem(seed, groups=4, options=3)
+    price = bilinear(network, seed)
+    plans = every_plan(network, widths)
+    ratios = [total(network, price, plan.kept) for plan in plans]
+    budget = float(np.quantile(ratios, 0.3))
+    best = min(
+        sum(losses[name][width] for name, width in plan.kept.items())
+        for plan, ratio in zip(plans, ratios, strict=True)
+        if ratio <= budget * (1 + TOLERANCE)
+    )
+    assert solve(network, widths, losses, price, latency_ratio=budget, gap=1e-9).loss == pytest.approx(best, abs=1e-9)
 
 
 def test_infeasible_carries_the_fastest_plan() -> None:
