@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from host.search.budgets import Try, correct, within
@@ -42,11 +42,14 @@ def find_plan(
     target: float,
     window: tuple[float, float],
     tries: int = 6,
+    confirm: Callable[[Plan], Tried] | None = None,
 ) -> Found:
     """Return a plan whose measured ratio lies in `window` (shares of `target`), after at most `tries` measurements.
 
     `propose(budget)` solves for a predicted ratio of at most `budget`. It may raise Infeasible, which is passed on at the first
-    budget; later it ends the search, as a cut connection does not: errors of `measure` are the caller's.
+    budget; later it ends the search, as a cut connection does not: errors of `measure` are the caller's. Where no plan lies in a
+    window that ends below the target, the slowest under the target may be there by luck: `confirm` measures it at length before
+    it is taken, and the next one is looked at if it turns out to be over the target.
     """
     measured: dict[tuple[tuple[str, int], ...], Tried] = {}
     history: list[Try] = []
@@ -75,5 +78,18 @@ def find_plan(
         reason = "no other allowed width lies between the plans that were measured"
     every = tuple(measured.values())
     under = [each for each in every if each.ratio <= max(window[1], 1.0) * target]
-    best = max(under, key=lambda each: each.ratio) if under else min(every, key=lambda each: each.ratio)
+    best = _confirmed(under, confirm, target, window) or min(every, key=lambda each: each.ratio)
     return Found(best=best, tried=every, reason=f"{reason}; the nearest is at {best.ratio / target:.3f} of the target")
+
+
+def _confirmed(
+    under: Sequence[Tried], confirm: Callable[[Plan], Tried] | None, target: float, window: tuple[float, float]
+) -> Tried | None:
+    """Return the slowest of the plans `under` the target that stays there when it is measured again; None if none does."""
+    for each in sorted(under, key=lambda each: -each.ratio):
+        if confirm is None or each.ratio <= window[1] * target:
+            return each
+        again = confirm(each.plan)
+        if again.ratio <= target:
+            return again
+    return None

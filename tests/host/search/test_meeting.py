@@ -97,6 +97,23 @@ def test_without_a_plan_in_the_window_the_slowest_under_the_target_is_taken() ->
     assert found.reason is not None
 
 
+def test_a_plan_just_under_the_target_is_taken_only_if_a_long_measurement_agrees() -> None:
+    asked: list[float] = []
+
+    def confirmed(truth: float) -> Found:
+        device = Scripted(0.466, 0.499, 0.52, 0.45)
+
+        def confirm(plan: Plan) -> Tried:
+            asked.append(device.measure(plan).ratio)
+            return Tried(plan=plan, ratio=truth, low=truth, high=truth)
+
+        return find_plan(device.propose, device.measure, target=0.5, window=(0.97, 0.993), tries=4, confirm=confirm)
+
+    assert confirmed(0.4985).best.ratio == 0.4985
+    assert confirmed(0.501).best.ratio == 0.466
+    assert asked == [0.499, 0.499]
+
+
 def test_between_rounds_the_window_reaches_beyond_the_target() -> None:
     device = Scripted(0.53)
     found = find_plan(device.propose, device.measure, target=0.5, window=(0.9, 1.1), tries=1)
