@@ -13,6 +13,7 @@ from torch import nn
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.settings import Settings
 from host.compress.cuts import PrunableNetwork
+from host.compress.footprint import learn_memory
 from host.compress.formats import format_for
 from host.compress.groups import ModelNotPrunable, analyse
 from host.compress.journal import Journal
@@ -24,11 +25,13 @@ from host.compress.options import CompressOptions
 from host.compress.pricing import Pricing
 from host.compress.probing import find_granularity
 from host.compress.subject import Subject
+from host.compress.surgery import prune
 from host.compress.trace import Timeline, Trace
 from host.compress.variants import FLOAT32, VARIANTS_FOLDER
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.limits import Budgets
+from host.search.memory import MemoryModel
 from host.search.network import Network, Plan
 from host.search.probe import Probe
 from host.search.solution import parameters
@@ -54,6 +57,7 @@ class Session:
     ) -> None:
         self.options, self.subject, self.measuring, self.out = options, subject, measuring, out
         self.observer, self.trace = Timeline(observer), Trace()
+        self._counted: set[str] = set()
         info = measuring.device.info
         runtime = next(each for each in info.runtimes if each.name == measuring.settings.runtime)
         self.format = format_for(runtime, subject.model.input_shape, out / VARIANTS_FOLDER, self.observer.note)
@@ -69,6 +73,10 @@ class Session:
         self.baseline = self.export(self.original, "baseline")
         self.format.begin(self.original, self.analysed, self.baseline)
         self.pricing = Pricing(files=self.format, whole=self.baseline)
+        #: Peak memory (bytes) of the baseline, once it is measured.
+        self.baseline_peak: int | None = None
+        #: What predicts a plan's peak memory; None where there is no budget for it, or nothing that tells.
+        self.memory: MemoryModel | None = None
 
     def price_in(self, pricing: Pricing) -> None:
         """Build and measure variants in another precision from now on; what was learned in the one before is no longer shown."""
@@ -78,7 +86,11 @@ class Session:
     @property
     def budgets(self) -> Budgets:
         """What a plan may cost besides latency."""
-        return Budgets(max_parameters=self._max_parameters())
+        return Budgets(
+            max_parameters=self._max_parameters(),
+            max_memory_bytes=None if self.memory is None else self.options.max_memory_bytes,
+            memory=self.memory,
+        )
 
     def _max_parameters(self) -> int | None:
         """Return the size budget as parameters of the layers; what else the whole network's file holds is taken to stay."""
@@ -114,13 +126,16 @@ class Session:
                 "measurements": self.measuring.made[made:],
             }
 
-        if key in self.journal:
-            entry = self.journal.once(key, dict)
-            self.measuring.device_ns += entry["device_ns"]
-            self.observer.skipped_s += entry.get("seconds", 0.0)
-        else:
+        if key not in self.journal:
             entry = self.journal.once(key, timed)
-        self.trace.measurements += [{"step": key, **each} for each in entry.get("measurements", ())]
+        else:
+            entry = self.journal.once(key, dict)
+            if key not in self._counted:  # a step may be asked for twice in one run
+                self.measuring.device_ns += entry["device_ns"]
+                self.observer.skipped_s += entry.get("seconds", 0.0)
+        if key not in self._counted:
+            self._counted.add(key)
+            self.trace.measurements += [{"step": key, **each} for each in entry.get("measurements", ())]
         return entry["value"]
 
     def widths(self) -> tuple[dict[str, tuple[int, ...]], Granularity]:
@@ -148,7 +163,30 @@ class Session:
         self, widths: Mapping[str, tuple[int, ...]], granularity: Granularity, baseline_ns: float
     ) -> LatencyModel:
         """Measure variants of the whole network, each in turns with the baseline, and fit what every width costs."""
-        return learn_latency(self, widths, granularity, baseline_ns)
+        model = learn_latency(self, widths, granularity, baseline_ns)
+        self.memory = self._learn_memory(widths)
+        return model
+
+    def _learn_memory(self, widths: Mapping[str, tuple[int, ...]]) -> MemoryModel | None:
+        """Return what predicts peak memory in this pricing; None without a budget that the baseline itself does not keep."""
+        budget, peak = self.options.max_memory_bytes, self.baseline_peak
+        if budget is None or (peak is not None and peak <= budget):
+            return None
+        return learn_memory(self.network, widths, self._peak, self.observer)
+
+    def _peak(self, plan: Plan) -> int | None:
+        """Return the peak memory (bytes) of a plan as the device measures it alone."""
+
+        def measure() -> int | None:
+            kept = {name: range(count) for name, count in plan.kept.items()}
+            exported = self.variant(prune(self.analysed, self.original, kept), plan)
+            return self.measuring.alone(exported, "memory").result.artifacts[0].peak_memory_bytes
+
+        if plan == self.network.full_plan() and self.pricing.whole is self.baseline:
+            return self.baseline_peak
+        key = f"{self.pricing.prefix}memory of {sum(plan.kept.values())} channels"
+        found: int | None = self.once(key, measure)
+        return found
 
     def probe(self, key: str, plan: Plan, build: Callable[[], nn.Module]) -> Probe:
         """Measure the module that `build` makes for `plan` in turns with the baseline."""
