@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.rivals.subjects import CLASSES, SHAPE
-from benchmarks.rivals.trial import BATCH, LEARNING_RATE, OutOfReach, Pruned, Trial
+from benchmarks.rivals.trial import BATCH, LEARNING_RATE, OutOfReach, Pruned, Shot, Trial
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions, LatencyTarget
 from host.compress.pipeline import compress
@@ -54,4 +54,6 @@ def ours(trial: Trial, target: float) -> Pruned:
     trial.images_seen += epochs * (len(trial.data.train) // BATCH) * BATCH
     trial.tuning_s += record["times"]["training_seconds"]
     loaded = load_compressed(out / "model.pt", trial.net.build)
-    return Pruned(module=loaded.module.eval(), notes={"record": record})
+    low, high = record["result"]["latency_ratio_interval"] or (None, None)
+    shot = Shot(ratio=record["result"]["latency_ratio"], low=low, high=high)
+    return Pruned(module=loaded.module.eval(), shot=shot, notes={"record": record})

@@ -96,7 +96,7 @@ class Runner:
         searched = time.perf_counter() - began
         if not tuned:
             trial.tune(found.module, trial.net.epochs)
-        shot = trial.measure(found.module, final=True)
+        shot = found.shot or trial.measure(found.module, final=True)
         right = _right(found.module, trial.data)
         return {
             **outcome,

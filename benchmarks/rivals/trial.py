@@ -65,9 +65,13 @@ class Shot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What a method hands back. `notes` are kept in the cell's file."""
+    """What a method hands back. `notes` are kept in the cell's file.
+
+    `shot` is the long measurement by which the plan was accepted, where the trial doesn't know it.
+    """
 
     module: nn.Module
+    shot: Shot | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
