@@ -42,9 +42,22 @@ class Axis:
         values = self.ticks()
         if self.text is not None:
             return [self.text(value) for value in values]
-        step = self.step or nice_step(self.high - self.low)
+        step = (self.step or nice_step(self.high - self.low)) / self.unit
         decimals = max(0, -math.floor(math.log10(step) + 1e-9), 0 if round(step * 10 % 1, 9) == 0 else 2)
-        return [f"{value:.{decimals}f}" for value in values]
+        return [f"{value / self.unit:.{decimals}f}" for value in values]
+
+    @property
+    def unit(self) -> float:
+        """What one of the ticks' numbers stands for: 1, or a power of a thousand where they would be too long to read."""
+        largest = max(abs(self.low), abs(self.high))
+        if not 0 < largest < 0.01:
+            return 1.0
+        return float(10.0 ** (3 * math.floor(math.log10(largest) / 3)))
+
+    @property
+    def name(self) -> str:
+        """The label, with the unit of the ticks."""
+        return self.label if self.unit == 1 else f"{self.label}, {self.unit:.0e}"
 
     def bounds(self) -> tuple[float, float]:
         """Return the values at the two ends."""
@@ -168,9 +181,9 @@ def _axes(scale: _Scale, x: Axis, y: Axis) -> list[Markup]:
         parts.append(el("text", text, x=at, y=bottom + 17, class_="tick middle"))
     parts.append(el("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis"))
     middle = (TOP + bottom) / 2
-    parts.append(el("text", x.label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 7, class_="label middle"))
+    parts.append(el("text", x.name, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 7, class_="label middle"))
     turned = f"rotate(-90 13 {middle:g})"
-    parts.append(el("text", y.label, x=13.0, y=middle, transform=turned, class_="label middle"))
+    parts.append(el("text", y.name, x=13.0, y=middle, transform=turned, class_="label middle"))
     return parts
 
 

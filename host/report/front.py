@@ -32,7 +32,6 @@ def ranked(search: Mapping[str, Any]) -> Markup:
         for measured in (False, True)
     }
     values = [each["divergence"] for each in plans]
-    room = (max(values) - min(values)) * 0.06
     drawn = chart(
         [
             Series(name="best so far", style="base", points=tuple(best), line=True, dots=False),
@@ -43,7 +42,7 @@ def ranked(search: Mapping[str, Any]) -> Markup:
         description=f"Distance of the outputs from the original's for {len(plans)} plans, lower is better; the table has the "
         "figures.",
         x=Axis(label="plan", low=-0.5, high=plans[-1]["number"] + 0.5, exact=True, step=max(1, round(len(plans) / 8))),
-        y=Axis(label="distance from the original's outputs", low=max(min(values) - room, 0), high=max(values) + room),
+        y=Axis(label="distance from the original's outputs", low=0, high=max(values) * 1.06 or 1),
     )
     entries = [("accent", "then measured on the device"), ("base", "ranked only; the line is the best so far")]
     return figure(

@@ -17,8 +17,8 @@ FIXTURE = Path(__file__).parents[2] / "fixtures/records/compress.json"
 VOID = {"meta", "br", "hr", "wbr"}
 #: What records of the first version lack.
 NEW = (
-    "created_at", "host", "budgets", "granularity", "layers", "groups", "losses_round", "probes", "candidates", "training",
-    "times", "measurements",
+    "created_at", "host", "budgets", "granularity", "layers", "groups", "losses_round", "probes", "candidates", "search",
+    "front", "training", "times", "measurements",
 )  # fmt: skip
 
 
@@ -64,7 +64,8 @@ def test_the_page_has_every_section_and_its_contents_lead_there(record: dict[str
     page = Page(report_page(record))
     anchors = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert anchors == [
-        "figures", "layers", "why", "search", "model", "granularity", "precision", "training", "time", "environment", "files",
+        "figures", "layers", "why", "search", "front", "model", "granularity", "precision", "training", "time",
+        "environment", "files",
     ]  # fmt: skip
     assert [href[1:] for href in page.values("href") if href.startswith("#")] == anchors
     ids = page.values("id")
@@ -91,7 +92,7 @@ def test_the_figures_are_the_records(record: dict[str, Any]) -> None:
 def test_charts_tell_what_they_show(record: dict[str, Any]) -> None:
     page = report_page(record)
     found = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(found) == 6
+    assert len(found) == 8
     for drawing in found:
         root = ElementTree.fromstring(drawing)
         assert root.get("role") == "img"
