@@ -56,12 +56,11 @@ def _ours(cells: Sequence[Mapping[str, Any]]) -> list[Row]:
     overheads = [
         (each["seconds"] - each["training_seconds"] - each["device_seconds"]) / each["seconds"] for each in times
     ]
-    rows = []
-    if all("planning_seconds" in each for each in times):
-        planning = median(each["planning_seconds"] for each in times)
-        rows.append(judged("host compress: planning", planning, "s", Goal(below=10.0)))
+    planning, solved = (median(cell["notes"][name] for cell in cells) for name in ("planning_s", "plans_solved"))
     return [
-        *rows,
+        judged(
+            f"host compress: planning, {solved:g} solutions of its integer program", planning, "s", Goal(below=10.0)
+        ),
         judged(
             "host compress: overhead outside training and measuring", 100 * median(overheads), "%", Goal(below=20.0)
         ),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 
 from benchmarks.rivals.subjects import CLASSES, SHAPE
@@ -12,6 +17,7 @@ from host.compress.pipeline import compress
 from host.compress.subject import Subject
 from host.compress.surgery import load_compressed
 from host.search.planner import Infeasible
+from host.search.program import Program
 from host.zoo.registry import ZooModel
 
 
@@ -26,6 +32,25 @@ class _Watching(Observer):
 
     def note(self, text: str) -> None:
         self._trial.say(f"  {text}")
+
+
+@contextmanager
+def _planning_timed() -> Iterator[list[float]]:
+    """Collect the seconds of every solution of the integer program, in whichever stage it is asked for."""
+    solve, seconds = Program.minimise, []
+
+    def timed(self: Program, *arguments: Any, **more: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return solve(self, *arguments, **more)
+        finally:
+            seconds.append(time.perf_counter() - began)
+
+    Program.minimise = timed  # type: ignore[method-assign]
+    try:
+        yield seconds
+    finally:
+        Program.minimise = solve  # type: ignore[method-assign]
 
 
 def ours(trial: Trial, target: float) -> Pruned:
@@ -45,9 +70,10 @@ def ours(trial: Trial, target: float) -> Pruned:
     )
     torch.set_num_threads(trial.threads)
     try:
-        record = compress(
-            options, Subject(model=model, data=trial.data), trial.measuring, out=out, observer=_Watching(trial)
-        )
+        with _planning_timed() as planning:
+            record = compress(
+                options, Subject(model=model, data=trial.data), trial.measuring, out=out, observer=_Watching(trial)
+            )
     except Infeasible as error:
         raise OutOfReach(str(error)) from error
     epochs = sum(len(each["epochs"]) for each in record["training"])
@@ -56,4 +82,8 @@ def ours(trial: Trial, target: float) -> Pruned:
     loaded = load_compressed(out / "model.pt", trial.net.build)
     low, high = record["result"]["latency_ratio_interval"] or (None, None)
     shot = Shot(ratio=record["result"]["latency_ratio"], low=low, high=high)
-    return Pruned(module=loaded.module.eval(), shot=shot, notes={"record": record})
+    return Pruned(
+        module=loaded.module.eval(),
+        shot=shot,
+        notes={"record": record, "planning_s": sum(planning), "plans_solved": len(planning)},
+    )

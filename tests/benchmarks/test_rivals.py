@@ -253,12 +253,13 @@ def test_a_teacher_is_asked_once_about_a_batch(tmp_path: Path) -> None:
 
 
 def test_search_cost_reads_what_the_cells_say() -> None:
-    times = {"seconds": 100.0, "training_seconds": 60.0, "device_seconds": 30.0, "planning_seconds": 2.0}
-    ours = {"outcome": "filled", "device_s": 30.0, "measurements": 20, "notes": {"record": {"times": times}}}
+    times = {"seconds": 100.0, "training_seconds": 60.0, "device_seconds": 30.0}
+    notes = {"record": {"times": times}, "planning_s": 2.0, "plans_solved": 4}
+    ours = {"outcome": "filled", "device_s": 30.0, "measurements": 20, "notes": notes}
     halp = {"outcome": "filled", "device_s": 200.0, "measurements": 60, "search_s": 90.0, "measuring_s": 80.0}
     rows = {row.metric: row for row in rows_of({"ours": [ours], "halp": [halp], "netadapt": []})}
     assert rows["host compress: device time"].met is True
-    assert rows["host compress: planning"].value == 2.0
+    assert rows["host compress: planning, 4 solutions of its integer program"].value == 2.0
     assert rows["host compress: overhead outside training and measuring"].value == pytest.approx(10)
     assert rows["HALP-style knapsack: search on the host, without measuring"].value == 10
     assert rows["HALP-style knapsack: device time"].goal is None
