@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.status import Status
@@ -13,6 +13,9 @@ from rich.status import Status
 from host.cli import render
 from host.compress.explain import explain
 from host.compress.observer import Observer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class StageLines(Observer):
@@ -174,12 +177,29 @@ def _show_tried(tried: Mapping[str, Any], precision: Mapping[str, Any]) -> None:
         out.print(f"[yellow]warning[/yellow]: {why}", soft_wrap=True)
 
 
+def _front(points: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("latency", "loss (nats)", "parameters", "file size", "weights and activations", "peak memory")
+    table = render.table(*columns, right=columns, title="planned, not measured: least loss at each latency")
+    for each in points:
+        table.add_row(
+            render.ratio_text(each["latency_ratio"]),
+            render.number_text(each["loss"]),
+            render.count_text(each["parameters"]),
+            render.bytes_text(each["size_bytes"]),
+            render.bytes_text(each["memory_bytes"]),
+            render.bytes_text(each["peak_memory_bytes"]),
+        )
+    return table
+
+
 def _show_plan(record: Mapping[str, Any]) -> None:
     out = render.console()
     table = render.table("group", "channels", "kept", right=("channels", "kept"))
     for name, widths in record["plan"].items():
         render.add_row(table, name, str(widths["channels"]), str(widths["kept"]))
     out.print(table)
+    if record["front"]:
+        out.print(_front(record["front"]))
     out.print(
         f"{record['chosen']} plan, not trained: predicted {render.ratio_text(record['predicted_ratio'])}, measured "
         f"{render.ratio_text(record['measured_ratio'])} of the baseline's latency, target "
