@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +104,12 @@ def show(record: Mapping[str, Any]) -> None:
     _show_pricing(record.get("pricing"))
     _show_precision(record["precision"])
     out.print(f"device time {render.seconds_text(record['device_seconds'])}")
+    beside = [name for name in ("plan", "manifest", "measurements", "record") if name in record["artifacts"]]
     for name, path in record["artifacts"].items():
-        out.print(f"{name:<10} {path}", soft_wrap=True, markup=False)
+        if name not in beside:
+            out.print(f"{name:<10} {path}", soft_wrap=True, markup=False)
+    names = [PurePath(record["artifacts"][name]).name for name in beside]
+    out.print(f"beside it  {', '.join(names)}", soft_wrap=True, markup=False)
 
 
 def show_reasons(record: Mapping[str, Any]) -> None:

@@ -51,7 +51,7 @@ def explain(record: Mapping[str, Any]) -> Explanation:
             left_alone=_left_alone(record),
         )
     return Explanation(
-        budgets=(*_budgets(record), *_choice(record), *_going_rate(groups)),
+        budgets=(*_budgets(record), *_choice(record), *(_going_rate(groups) if record["chosen"] == "latency" else ())),
         groups=tuple(Reason(name=each["name"], text=_group(record, each)) for each in groups),
         left_alone=_left_alone(record),
     )

@@ -57,7 +57,7 @@ class Axis:
     @property
     def name(self) -> str:
         """The label, with the unit of the ticks."""
-        return self.label if self.unit == 1 else f"{self.label}, {self.unit:.0e}"
+        return self.label if self.unit == 1 else f"{self.label}, in {self.unit:.0e}"
 
     def bounds(self) -> tuple[float, float]:
         """Return the values at the two ends."""

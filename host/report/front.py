@@ -42,7 +42,7 @@ def ranked(search: Mapping[str, Any]) -> Markup:
         description=f"Distance of the outputs from the original's for {len(plans)} plans, lower is better; the table has the "
         "figures.",
         x=Axis(label="plan", low=-0.5, high=plans[-1]["number"] + 0.5, exact=True, step=max(1, round(len(plans) / 8))),
-        y=Axis(label="distance from the original's outputs", low=0, high=max(values) * 1.06 or 1),
+        y=Axis(label="distance from the original", low=0, high=max(values) * 1.06 or 1),
     )
     entries = [("accent", "then measured on the device"), ("base", "ranked only; the line is the best so far")]
     return figure(
