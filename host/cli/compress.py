@@ -17,8 +17,8 @@ import platformdirs
 
 from host.cli import render
 from host.cli.errors import ExitCode
-from host.cli.quantities import fraction, latency_target, size_bytes
-from host.compress.options import CRITERIA, RUNTIMES
+from host.cli.quantities import fraction, latency_target, ratios, size_bytes
+from host.compress.options import CRITERIA, RUNTIMES, SENSITIVITIES
 
 if TYPE_CHECKING:
     from host.compress.options import LatencyTarget
@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto: int8 or float16 where the device runs it faster and the accuracy holds; int8: in any case.",
 )
-@click.option("--drop-blocks", is_flag=True, help="Let the plan leave out whole residual blocks, where that costs least.")
+@click.option(
+    "--drop-blocks", is_flag=True, help="Let the plan leave out whole residual blocks, where that costs least."
+)
 @click.option("--checkpoint", type=click.Path(exists=True, dir_okay=False), help="Trained weights of MODEL.")
 @click.option("--method", type=click.Choice(["latency", "uniform"]), default="latency", show_default=True)
 @click.option(
@@ -62,6 +64,23 @@ if TYPE_CHECKING:
     "recipe_file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="TOML file of how to fine-tune (docs/training.md); options given here go before it.",
+)
+@click.option(
+    "--sensitivity",
+    type=click.Choice(SENSITIVITIES),
+    default="measured",
+    show_default=True,
+    help="What a width costs, to begin the search with: measured on images, or the criterion's own estimate.",
+)
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Plans of equal latency that a round ranks at most, without training, before the best go to the device.",
+)
+@click.option(
+    "--search-seconds", type=click.FloatRange(min=0), help="Rank no further plan in a round after so many seconds."
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Fine-tuning, over all rounds.  [default: 8]")
 @click.option("--batch-size", type=click.IntRange(min=2), help="[default: 64]")
@@ -95,6 +114,12 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Cut exactly the plan.json of earlier results, check it on the device and fine-tune it; nothing is planned.",
 )
+@click.option(
+    "--front",
+    type=ratios,
+    metavar="0.8x,0.6x,...",
+    help="With --dry-run: also the best plan at each of these shares of the baseline's latency, planned and not measured.",
+)
 @click.option("--dry-run", is_flag=True, help="Measure, plan and check the plan's latency, but train nothing.")
 @click.option(
     "--out",
@@ -116,6 +141,9 @@ def command(
     checkpoint: str | None,
     method: str,
     criterion: str,
+    sensitivity: str,
+    candidates: int,
+    search_seconds: float | None,
     recipe_file: Path | None,
     epochs: int | None,
     batch_size: int | None,
@@ -128,6 +156,7 @@ def command(
     provider: str | None,
     seed: int | None,
     plan: str | None,
+    front: tuple[float, ...] | None,
     dry_run: bool,
     out: Path | None,
     explain: bool,
@@ -138,6 +167,8 @@ def command(
     The result is an ONNX or TFLite file, a checkpoint and a record. Exit code 3: a constraint is not met; the best result is
     there all the same, unless no plan can meet the constraints: then nothing is trained or written.
     """
+    if front and not dry_run:
+        raise click.UsageError("--front shows what could be chosen from, so it goes with --dry-run")
     from device_agent.contract.errors import LeaseLost, TransientError
     from host.cli.compress_view import StageLines, show, show_reasons
     from host.compress.distributed import launched
@@ -161,6 +192,9 @@ def command(
         checkpoint=checkpoint,
         method=method,
         criterion=criterion,
+        sensitivity=sensitivity,
+        candidates=candidates,
+        search_seconds=search_seconds,
         recipe=recipe,
         **over_file(recipe, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed),
         rounds=rounds,
@@ -192,7 +226,7 @@ def command(
             on_event=lines.event,
         )
         try:
-            record = compress(options, subject, measuring, out=folder, observer=lines, dry_run=dry_run)
+            record = compress(options, subject, measuring, out=folder, observer=lines, dry_run=dry_run, front=front or ())
         except (KeyboardInterrupt, TransientError, LeaseLost):
             lines.note(f"finished steps are kept in {folder}; the same command goes on after them")
             raise

@@ -32,6 +32,19 @@ def latency_target(text: str) -> LatencyTarget:
     raise click.BadParameter(f"{text!r} is neither a share of the baseline (0.5x) nor a time (30ms, 0.03s, 800us)")
 
 
+def ratios(text: str) -> tuple[float, ...]:
+    """Return `0.8x,0.6x` as shares of the baseline's, the x being optional."""
+    found = []
+    for each in text.split(","):
+        number, unit = _split(each)
+        if unit not in ("", "x") or not 0 < number <= 1:
+            raise click.BadParameter(
+                f"{each.strip()!r} in {text!r} is not a share of the baseline's latency such as 0.8x"
+            )
+        found.append(number)
+    return tuple(found)
+
+
 def size_bytes(text: str) -> int:
     """Return `40MB` as 40,000,000 bytes, `40MiB` as 41,943,040; a bare number is bytes."""
     number, unit = _split(text)

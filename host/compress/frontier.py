@@ -7,8 +7,9 @@ from typing import Any
 from host.compress.session import Session
 from host.search.front import front
 from host.search.latency import LatencyModel
+from host.search.memory import memory_bytes
 from host.search.network import Plan
-from host.search.solution import Infeasible
+from host.search.solution import Infeasible, Solution, parameters
 
 #: Latencies that are asked for, in equal factors from the narrowest plan to the widest.
 POINTS = 9
@@ -17,10 +18,10 @@ GAP, SECONDS = 0.02, 2.0
 
 
 def front_of(session: Session, model: LatencyModel | None) -> list[dict[str, Any]]:
-    """Return plans that no other beats in both, the slowest first: `latency_ratio` as modelled, `loss` summed up, `kept`.
+    """Return plans that no other beats in both, the slowest first: what is predicted of each, its summed loss, `kept`.
 
-    Losses are those of groups alone above the start of the last round, so sums grow less sure the harder a plan cuts. Empty
-    where there was no model or nothing was weighed.
+    At `session.front_ratios` where the user asked for some, else at POINTS latencies. Losses are those of groups alone above the
+    start of the last round, so sums grow less sure the harder a plan cuts. Empty where there was no model or nothing was weighed.
     """
     losses = {name: {int(width): loss for width, loss in row.items()} for name, row in session.trace.losses.items()}
     if model is None or set(losses) != {group.name for group in session.network.groups}:
@@ -29,15 +30,29 @@ def front_of(session: Session, model: LatencyModel | None) -> list[dict[str, Any
     fastest, slowest = (
         model.predict(Plan(kept={name: row[end] for name, row in widths.items()})).ratio for end in (0, -1)
     )
-    if not 0 < fastest < slowest:
+    ratios = list(session.front_ratios)
+    if not ratios and not 0 < fastest < slowest:
         return []
-    ratios = [slowest * (fastest / slowest) ** (step / (POINTS - 1)) for step in range(POINTS)]
+    if not ratios:
+        ratios = [slowest * (fastest / slowest) ** (step / (POINTS - 1)) for step in range(POINTS)]
     try:
-        found = front(session.network, widths, losses, model, ratios, time_limit_s=SECONDS, gap=GAP)
+        found = front(
+            session.network, widths, losses, model, ratios, budgets=session.budgets, time_limit_s=SECONDS, gap=GAP
+        )
     except Infeasible:
         return []
-    return [
-        {"latency_ratio": each.predicted_ratio, "loss": each.loss, "kept": dict(each.plan.kept)}
-        for each in found
-        if each.loss is not None
-    ]
+    return [_point(session, each) for each in found if each.loss is not None]
+
+
+def _point(session: Session, solution: Solution) -> dict[str, Any]:
+    kept = solution.plan.kept
+    return {
+        "latency_ratio": solution.predicted_ratio,
+        "loss": solution.loss,
+        "gap": solution.gap,
+        "parameters": parameters(session.network, kept),
+        "size_bytes": session.size_of(kept),
+        "memory_bytes": memory_bytes(session.network, kept),
+        "peak_memory_bytes": None if session.memory is None else round(session.memory.predict(solution.plan)),
+        "kept": dict(kept),
+    }

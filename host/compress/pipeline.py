@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,18 @@ def compress(
     out: Path,
     observer: Observer | None = None,
     dry_run: bool = False,
+    front: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Compress `subject` for the device of `measuring`; write the results to `out` and return the record (docs/json-schema.md).
 
     The record says whether the target was met and, if not, why; a target that no allowed plan is predicted to reach raises
     Infeasible before anything is trained. A target in nanoseconds is a ratio to the baseline as measured last. With `dry_run` a
-    plan for the whole target is measured on the device and nothing is trained. Raises the contract's errors, ModelNotPrunable,
+    plan for the whole target is measured on the device and nothing is trained. `front` are latencies (over the baseline's) at
+    which the record shows the best plan. Raises the contract's errors, ModelNotPrunable,
     TrainingError, OutputsDiffer, JournalMismatch, CannotWrite.
     """
     session = Session(options, subject, measuring, out, observer or Observer())
+    session.front_ratios = tuple(front)
     if not dry_run and (record := finished(session)) is not None:
         return record
     session.observer.stage("measuring the baseline on the device")

@@ -73,6 +73,8 @@ class Session:
         self.baseline = self.export(self.original, "baseline")
         self.format.begin(self.original, self.analysed, self.baseline)
         self.pricing = Pricing(files=self.format, whole=self.baseline)
+        #: Latencies (over the baseline's) at which the front is to be shown; none: a few of every size.
+        self.front_ratios: tuple[float, ...] = ()
         #: Peak memory (bytes) of the baseline, once it is measured.
         self.baseline_peak: int | None = None
         #: What predicts a plan's peak memory; None where there is no budget for it, or nothing that tells.
@@ -97,8 +99,13 @@ class Session:
         budget, each = self.options.max_size_bytes, self.pricing.bytes_per_parameter
         if budget is None:
             return None
-        rest = self.pricing.whole.size_bytes - each * parameters(self.network, self.network.full_plan().kept)
-        return max(0, budget - rest) // each
+        return max(0, budget - self.size_of({})) // each
+
+    def size_of(self, kept: Mapping[str, int]) -> int:
+        """Return the bytes that a planned network's file should have; of the file without any layer for no groups."""
+        each, full = self.pricing.bytes_per_parameter, parameters(self.network, self.network.full_plan().kept)
+        own = parameters(self.network, kept) if kept else 0
+        return self.pricing.whole.size_bytes - each * (full - own)
 
     def start(self) -> State:
         """Return the original, with every channel."""

@@ -23,6 +23,7 @@ from scipy.sparse import csr_array
 
 from host.search.memory import ELEMENT_BYTES, live_sets
 from host.search.network import Layer, LayerKind, LiveTensor, Network, Part, Plan
+from host.search.quiet import quiet_stdout
 from host.search.solution import Price, Widths, parameters_of
 
 Floats = npt.NDArray[np.float64]
@@ -340,13 +341,14 @@ class Program:
         size = float(np.abs(objective.coefficients).max()) / 1000 or 1.0
         integrality = np.zeros(self.columns, dtype=np.int64)
         integrality[: len(self._single)] = 1
-        result: OptimizeResult = milp(
-            objective.coefficients / size,
-            integrality=integrality,
-            bounds=Bounds(0, 1),
-            constraints=constraints,
-            options={"time_limit": time_limit_s, "mip_rel_gap": gap},
-        )
+        with quiet_stdout():
+            result: OptimizeResult = milp(
+                objective.coefficients / size,
+                integrality=integrality,
+                bounds=Bounds(0, 1),
+                constraints=constraints,
+                options={"time_limit": time_limit_s, "mip_rel_gap": gap},
+            )
         bound = getattr(result, "mip_dual_bound", None)
         proven = None if bound is None or not np.isfinite(bound) else float(bound) * size + objective.constant
         if result.x is None:

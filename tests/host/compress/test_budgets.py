@@ -12,6 +12,7 @@ from small_nets import randomised
 from torch import nn
 
 from device_agent.contract.settings import Settings
+from host.cli.compress_view import show
 from host.compress.measuring import Measuring
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions, LatencyTarget
@@ -64,6 +65,7 @@ def options(**changes: Any) -> CompressOptions:
         "target": LatencyTarget(ratio=0.6),
         "epochs": 2,
         "probes": 3,
+        "candidates": 4,
         "threads": 1,
         "criterion": "l1",
         "precision": "float32",
@@ -136,14 +138,28 @@ def test_blocks_are_dropped_where_that_costs_least_and_stay_dropped(
     np.testing.assert_allclose(outputs, loaded.module(images).detach().numpy(), atol=1e-3)
 
 
-def test_what_was_dropped_is_in_the_record(subject: Subject, measuring: Measuring, tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_front_and_what_dropping_would_cost(
+    subject: Subject, measuring: Measuring, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     record = compress(
         options(drop_blocks=True, target=LatencyTarget(ratio=0.8)),
         subject,
         measuring,
         out=tmp_path / "out",
         dry_run=True,
+        front=(0.8, 0.6, 0.01),
     )
-    jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
+    fields = {name: record[name] for name in ("plan", "groups", "layers", "front")}
+    jsonschema.validate(json.loads(json.dumps(fields)), {**SCHEMA, "required": []})
     (group,) = [each for each in record["groups"] if each["name"] == "layer1.0.conv1"]
     assert "0" in group["losses"]
+    slow, fast = record["front"]  # nothing reaches 0.01
+    assert 0.6 < slow["latency_ratio"] <= 0.8 * (1 + 1e-6)
+    assert fast["latency_ratio"] <= 0.6 * (1 + 1e-6)
+    assert slow["loss"] < fast["loss"]
+    for name in ("parameters", "size_bytes", "memory_bytes"):
+        assert fast[name] < slow[name]
+    assert slow["size_bytes"] < record["baseline"]["size_bytes"]
+    assert slow["peak_memory_bytes"] is None
+    show(record)
+    assert "planned, not measured" in capsys.readouterr().out
