@@ -6,7 +6,7 @@ Costs are fractions of the baseline's. A budget of 0.5 is half of the baseline's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,3 +68,21 @@ def nine_in_ten(errors: Sequence[float]) -> float | None:
         return None
     rank = math.ceil(0.9 * (len(errors) + 1))
     return sorted(errors)[min(rank, len(errors)) - 1]
+
+
+def predicted(prices: Mapping[str, float], errors: Sequence[float], outside: Mapping[str, float]) -> Prediction:
+    """Return the prediction of a plan from its layers' prices and the model's held-out errors.
+
+    `outside` names the layers beyond what was measured, with their distance (a ratio's logarithm): that share of what they cost
+    counts as unknown, and widens the interval.
+    """
+    ratio = sum(prices.values())
+    spread = nine_in_ten(errors)
+    if spread is not None and ratio > 0:
+        spread += sum(abs(prices[name]) * distance for name, distance in outside.items()) / ratio
+    return Prediction(
+        ratio=ratio,
+        low=None if spread is None else ratio / (1 + spread),
+        high=None if spread is None else ratio * (1 + spread),
+        extrapolated=tuple(outside),
+    )

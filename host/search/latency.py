@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from host.search.cost import HeldOutError, Prediction, nine_in_ten, summary
+from host.search.cost import HeldOutError, Prediction, predicted, summary
 from host.search.granularity import Granularity
 from host.search.network import Layer, Network, Plan
 from host.search.observations import Observation, observe, pooled
@@ -112,17 +112,8 @@ class LatencyModel:
         What the layers that are extrapolated take counts as unknown by as much as their widths lie outside of what was seen.
         """
         prices = {layer.name: self.price(layer, *layer.widths(plan.kept)) for layer in self.network.layers}
-        ratio = sum(prices.values())
-        outside = self._extrapolated(plan)
-        spread = nine_in_ten(self.errors)
-        if spread is not None and ratio > 0:
-            spread += sum(abs(prices[name]) * distance for name, distance in outside.items()) / ratio
-        return Prediction(
-            ratio=ratio,
-            low=None if spread is None else ratio / (1 + spread),
-            high=None if spread is None else ratio * (1 + spread),
-            extrapolated=tuple(outside),
-        )
+        outside = self.extrapolated(plan)
+        return predicted(prices, self.errors, outside)
 
     def held_out_error(self) -> HeldOutError | None:
         """Return the errors of probed plans predicted from the others; None with fewer than two of them."""
@@ -133,7 +124,7 @@ class LatencyModel:
         units = [probe.unit_ns for probe in self.probes if probe.unit_ns is not None]
         return pooled(observe(self.network, self.probes, self.granularity), float(np.median(units))) if units else []
 
-    def _extrapolated(self, plan: Plan) -> dict[str, float]:
+    def extrapolated(self, plan: Plan) -> dict[str, float]:
         """Return the layers with a width beyond those measured, or slow and never measured, and by how much (in logarithms)."""
         plans = [self.network.full_plan(), *(probe.plan for probe in self.probes)]
         outside = {}

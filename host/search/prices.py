@@ -24,6 +24,8 @@ DEVIATION = 0.01
 ROBUST_STEPS = 5
 #: Passes are believed in where they lower the mean relative error to this share of that without.
 BETTER = 0.95
+#: A shape's own factor counts half where there are this many times of it.
+PRIOR_COUNT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +58,10 @@ class LayerPrices:
         for kind in dict.fromkeys(each.shape.kind for each in seen):
             places = [place for place, each in enumerate(seen) if each.shape.kind is kind]
             mine = [seen[place] for place in places]
-            passes[kind], prices, design = _price_kind(mine)
+            passes[kind], prices = _price_kind(mine)
             coefficients[kind] = tuple(prices.tolist())
             times = np.array([each.time for each in mine])
-            logs[places] = np.log(times / np.maximum(design @ prices, 1e-9 * times))
+            logs[places] = np.log(times / np.maximum(_design(mine, passes[kind]) @ prices, 1e-9 * times))
         return cls(
             coefficients=coefficients,
             passes=passes,
@@ -126,20 +128,31 @@ def _design(observations: Sequence[Observation], channels: int) -> Floats:
     return np.array([features(each.shape, each.inward, each.outward, each.charge, channels) for each in observations])
 
 
-def _price_kind(observations: Sequence[Observation]) -> tuple[int, Floats, Floats]:
-    """Return (channels per pass, coefficients, design) of one kind of layer."""
+def _price_kind(observations: Sequence[Observation]) -> tuple[int, Floats]:
+    """Return (channels per pass, coefficients) of one kind of layer, with what single shapes have of their own left aside."""
     times = np.array([each.time for each in observations])
     trust = np.array([float(each.count) for each in observations])
-    best: tuple[int, Floats, Floats] | None = None
+    best = (0, np.zeros(FEATURES))
     error = np.inf
     for channels in (0, *PASSES):
         design = _design(observations, channels)
         prices = relative_nnls(design, times, trust)
-        off = float(np.average(np.abs(design @ prices / times - 1), weights=trust))
-        if best is None or off < error * (BETTER if best[0] == 0 else 1.0):
-            best, error = (channels, prices, design), off
-    assert best is not None
+        own = _own_factors(observations, times / np.maximum(design @ prices, 1e-9 * times))
+        prices = relative_nnls(design, times / own, trust)
+        own = _own_factors(observations, times / np.maximum(design @ prices, 1e-9 * times))
+        off = float(np.average(np.abs(own * (design @ prices) / times - 1), weights=trust))
+        if off < error * (BETTER if best[0] == 0 else 1.0):
+            best, error = (channels, prices), off
     return best
+
+
+def _own_factors(observations: Sequence[Observation], ratios: Floats) -> Floats:
+    """Return for each observation the factor of its shape: the median of `ratios`, nearer to 1 the fewer there are."""
+    logs: dict[Shape, list[float]] = {}
+    for each, log in zip(observations, np.log(ratios).tolist(), strict=True):
+        logs.setdefault(each.shape, []).append(log)
+    factors = {shape: float(np.median(mine)) * len(mine) / (len(mine) + PRIOR_COUNT) for shape, mine in logs.items()}
+    return np.exp([factors[each.shape] for each in observations])
 
 
 def _at_one_speed(observations: Sequence[Observation]) -> list[Observation]:
@@ -156,7 +169,7 @@ def _at_one_speed(observations: Sequence[Observation]) -> list[Observation]:
         for kind in dict.fromkeys(each.shape.kind for each in new):
             mine, theirs = ([each for each in group if each.shape.kind is kind] for group in (new, old))
             if len(theirs) >= FEATURES // 2:
-                channels, prices, _ = _price_kind(theirs)
+                channels, prices = _price_kind(theirs)
                 guesses = _design(mine, channels) @ prices
                 ratios += [each.time / guess for each, guess in zip(mine, guesses.tolist(), strict=True) if guess > 0]
         factor = float(np.median(ratios)) if ratios else 1.0

@@ -101,13 +101,14 @@ class Residuals:
         """Fit log residuals `logs`, one per observation. Without `spreads` they are chosen by their likelihood."""
         points = _Points.of(observations)
         covariance = _Covariance(points, observations)
-        chosen = covariance.likeliest(logs) if spreads is None else spreads
-        doubt, weights = np.ones(len(logs)), logs
-        for _ in range(2):  # once to judge each by all others, once without the pull of what is off
-            inverse = np.linalg.inv(covariance(chosen, doubt))
-            weights = inverse @ logs
-            doubt = doubt * np.maximum(1.0, np.abs(weights) / np.sqrt(np.diag(inverse)) / OUTLIER) ** 2
-        return cls(observations=tuple(observations), points=points, spreads=chosen, weights=weights)
+        chosen = covariance.likeliest(logs, covariance.doubts(Spreads(), logs)) if spreads is None else spreads
+        weights = np.linalg.solve(covariance(chosen, covariance.doubts(chosen, logs)), logs)
+        return cls(
+            observations=tuple(observations),
+            points=points,
+            spreads=chosen,
+            weights=np.asarray(weights, dtype=np.float64),
+        )
 
     def means(self, asked: Sequence[Observation]) -> Floats:
         """Return the expected log residuals of layers at widths; times and windows of `asked` are not looked at."""
@@ -133,18 +134,24 @@ class _Covariance:
         total[np.diag_indices_from(total)] += spreads.noise**2 * (doubt / self._counts + 1e-3)
         return np.asarray(total, dtype=np.float64)
 
-    def likeliest(self, logs: Floats) -> Spreads:
+    def doubts(self, spreads: Spreads, logs: Floats) -> Floats:
+        """Return by what factors the noise of each is larger, 1 or more: each is judged by what all others say of it."""
+        inverse = np.linalg.inv(self(spreads, np.ones(len(logs))))
+        scores = np.abs(inverse @ logs) / np.sqrt(np.diag(inverse))
+        return np.asarray(np.maximum(1.0, scores / OUTLIER) ** 4, dtype=np.float64)
+
+    def likeliest(self, logs: Floats, doubt: Floats) -> Spreads:
         """Return the spreads of greatest likelihood among factors of two around the usual ones, one spread after the other."""
-        best, highest = Spreads(), self._likelihood(Spreads(), logs)
+        best, highest = Spreads(), self._likelihood(Spreads(), logs, doubt)
         for field in fields(Spreads):
             for factor in (0.5, 2.0):
                 tried = replace(best, **{field.name: factor * getattr(Spreads(), field.name)})
-                likelihood = self._likelihood(tried, logs)
+                likelihood = self._likelihood(tried, logs, doubt)
                 if likelihood > highest:
                     best, highest = tried, likelihood
         return best
 
-    def _likelihood(self, spreads: Spreads, logs: Floats) -> float:
-        lower = np.linalg.cholesky(self(spreads, np.ones(len(logs))))
+    def _likelihood(self, spreads: Spreads, logs: Floats, doubt: Floats) -> float:
+        lower = np.linalg.cholesky(self(spreads, doubt))
         whitened = np.linalg.solve(lower, logs)
         return float(-(whitened @ whitened) / 2 - np.log(np.diag(lower)).sum())
