@@ -43,12 +43,14 @@ class MemoryModel:
     """Peak memory of a plan on one device and runtime, above the runtime's import: `offset + scale * memory_bytes`.
 
     `error` is the largest relative error at measured plans that the map was not fitted to; None where there was none.
+    `shortfall` is the largest share by which such a plan took more than predicted, 0 if none did.
     """
 
     network: Network
     offset: float
     scale: float
     error: float | None
+    shortfall: float
 
     @classmethod
     def fit(cls, network: Network, measured: Sequence[tuple[Plan, int]]) -> MemoryModel | None:
@@ -62,8 +64,14 @@ class MemoryModel:
             return None
         scale = (most_peak - least_peak) / (most - least)
         offset = most_peak - scale * most
-        errors = [abs((offset + scale * size) / peak - 1) for size, peak in points[1:-1]]
-        return cls(network=network, offset=offset, scale=scale, error=max(errors, default=None))
+        over = [peak / (offset + scale * size) for size, peak in points[1:-1]]
+        return cls(
+            network=network,
+            offset=offset,
+            scale=scale,
+            error=max((abs(1 / each - 1) for each in over), default=None),
+            shortfall=max((each - 1 for each in over if each > 1), default=0.0),
+        )
 
     def predict(self, plan: Plan) -> float:
         """Return the predicted peak in bytes."""
@@ -74,15 +82,15 @@ class MemoryModel:
         return self.offset + self.scale * size
 
     def budget(self, peak_bytes: float) -> float:
-        """Return the `memory_bytes` that a plan may have for a peak of at most `peak_bytes`, the model's error allowed for.
+        """Return the `memory_bytes` that a plan may have for a peak of at most `peak_bytes`, the model's shortfall allowed for.
 
         0 or less where not even an empty network would fit.
         """
-        return (peak_bytes / (1 + (self.error or 0.0)) - self.offset) / self.scale
+        return (peak_bytes / (1 + self.shortfall) - self.offset) / self.scale
 
     def allowed(self, size: float) -> float:
-        """Return the least budget that allows a plan of so many `memory_bytes`: its peak with the model's error on top."""
-        return self.peak(size) * (1 + (self.error or 0.0))
+        """Return the least budget that allows a plan of so many `memory_bytes`: its peak with the model's shortfall on top."""
+        return self.peak(size) * (1 + self.shortfall)
 
     def line(self) -> str:
         """Return what the model says, in words."""

@@ -238,9 +238,16 @@ def test_the_memory_model_goes_through_the_ends_and_tells_its_error() -> None:
     assert (model.offset, model.scale) == (pytest.approx(5e6, rel=1e-3), pytest.approx(3, rel=1e-3))
     assert model.error == pytest.approx(0.0196, abs=1e-4)
     assert model.predict(plans[0]) == pytest.approx(peaks[0])
-    # A plan that just keeps the budget is predicted below the peak by the model's error.
+    # It took more than predicted by 2 %: a plan that just keeps the budget is predicted below the peak by as much.
+    assert model.shortfall == pytest.approx(0.02, abs=1e-4)
     allowed = model.budget(5.02e6)
-    assert model.offset + model.scale * allowed == pytest.approx(5.02e6 / (1 + model.error))
+    assert model.offset + model.scale * allowed == pytest.approx(5.02e6 / (1 + model.shortfall))
+    assert model.allowed(allowed) == pytest.approx(5.02e6)
+    peaks[1] = round(peaks[1] * 0.96)
+    over = MemoryModel.fit(network, list(zip(plans, peaks, strict=True)))
+    assert over is not None
+    assert over.shortfall == 0
+    assert over.error == pytest.approx(0.021, abs=1e-3)
     assert "2.0% off" in model.line()
     flat = [(plan, 5_000_000) for plan in plans]
     assert MemoryModel.fit(network, flat) is None
