@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from host.compress.variants import FLOAT32, VARIANTS_FOLDER
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.limits import Budgets
+from host.search.meeting import Tried
 from host.search.memory import MemoryModel
 from host.search.network import Network, Plan
 from host.search.probe import Probe
@@ -195,11 +197,12 @@ class Session:
         found: int | None = self.once(key, measure)
         return found
 
-    def probe(self, key: str, plan: Plan, build: Callable[[], nn.Module]) -> Probe:
-        """Measure the module that `build` makes for `plan` in turns with the baseline."""
+    def probe(self, key: str, plan: Plan, build: Callable[[], nn.Module], *, longer: float = 1.0) -> Probe:
+        """Measure the module that `build` makes for `plan` in turns with the baseline; `longer` as in Measuring.compare."""
 
         def measure() -> dict[str, Any]:
-            found = self.measuring.compare(self.baseline, self.variant(build(), plan), key, profile=True)
+            variant = self.variant(build(), plan)
+            found = self.measuring.compare(self.baseline, variant, key, profile=True, longer=longer)
             return {
                 "kept": dict(plan.kept),
                 "ratio": found.ratio.ratio,
@@ -209,11 +212,19 @@ class Session:
                 "other": found.other,
                 "baseline_nodes": found.baseline_nodes,
                 "shares": None if found.shares is None else found.shares.to_dict(),
+                "aimed": dataclasses.asdict(found.at(self.options.target.percentile)),
             }
 
         value = self.once(key, measure)
         self.trace.probe(key, value)
         return probe_of(value, same_precision=self.pricing.variant is None)
+
+    def tried(self, key: str, probe: Probe) -> Tried:
+        """Return what a probe's measurement says of the percentile that the target is about; `key` is as in `probe`."""
+        aimed = self.trace.probes[key].get("aimed")
+        if self.options.target.percentile == 50 or aimed is None:
+            return Tried(plan=probe.plan, ratio=probe.ratio, low=probe.ratio_low, high=probe.ratio_high)
+        return Tried(plan=probe.plan, ratio=aimed["ratio"], low=aimed["low"], high=aimed["high"])
 
 
 def environment(info: DeviceInfo, settings: Settings, precision: str = FLOAT32) -> dict[str, Any]:
