@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,22 +13,33 @@ from host.compress.cuts import PrunableNetwork
 from host.compress.evaluation import evaluate, recalibrate_batch_norm
 from host.compress.finetune import recipe_for
 from host.compress.groups import analyse
-from host.compress.importance import scores
+from host.compress.importance import raw_scores, scores
 from host.compress.losses import label_loss
-from host.compress.sensitivity import calibration_batches, measure_losses
+from host.compress.ranking import Rank, Ranking
+from host.compress.reconstruction import Reconstruction, images_for
+from host.compress.search import LEAST_USE, finalists, search_plans
+from host.compress.sensitivity import calibration_batches, estimated_losses, measure_losses
 from host.compress.session import Session, State
 from host.compress.surgery import channels_to_keep, prune
+from host.search.asktell import Told, anchored
+from host.search.budgets import correct
+from host.search.exact import Exact
 from host.search.latency import LatencyModel
 from host.search.meeting import Found, Tried, find_plan
 from host.search.network import Plan
 from host.search.planner import Infeasible, solve, uniform
 from host.search.probe import Probe
-from host.search.solution import with_dropped
+from host.search.solution import TOLERANCE, with_dropped
+from host.search.surrogate import Losses
 
 CALIBRATION_IMAGES = 256
 RECALIBRATION_BATCHES = 4
-#: A solution uses at least this share of its budget where one does: equal losses leave it open otherwise.
-LEAST_USE = 0.985
+#: Images that the weights of a measured candidate are refitted on.
+FITTED_IMAGES = 512
+#: How much longer a plan that measured just under the target is measured before it is trained.
+CONFIRMED_LONGER = 4.0
+#: Plans of a search that the device measures where the latency has to be met.
+FINALISTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +57,8 @@ class Round:
 class Candidate:
     """A plan that the device has measured, cut from the round's start and not trained yet.
 
-    `accuracy` is on validation data with batch norm recalibrated; `predicted` the latency model's ratio before the measurement.
+    `accuracy` is on validation data with the weights refitted; `predicted` the latency model's ratio before the measurement.
+    `divergence` of its answers from the original's ranks plans; None where only one plan was there to take.
     """
 
     method: str
@@ -54,14 +66,20 @@ class Candidate:
     predicted: float
     state: State
     accuracy: float
+    divergence: float | None = None
 
 
 def best_of(candidates: Sequence[Candidate], wanted: Round) -> Candidate:
-    """Return the most accurate of the candidates at or under the ratio (or the window); the fastest where none is."""
+    """Return the nearest to the original of the candidates at or under the ratio (or the window); the fastest where none is.
+
+    The most accurate where not all have a divergence.
+    """
     limit = max(wanted.window[1], 1.0) * wanted.ratio
     reached = [each for each in candidates if each.found.best.ratio <= limit]
     if not reached:
         return min(candidates, key=lambda each: each.found.best.ratio)
+    if all(each.divergence is not None for each in reached):
+        return min(reached, key=lambda each: (each.divergence, -each.accuracy))
     return max(reached, key=lambda each: each.accuracy)
 
 
@@ -77,7 +95,6 @@ class Chooser:
         widths: Mapping[str, tuple[int, ...]],
     ) -> None:
         self.session, self.start, self.wanted, self.model = session, start, wanted, model
-        self.measured: list[Probe] = []
         self.current: PrunableNetwork = analyse(start.module, session.example)
         self.widths = {
             group.name: (*(w for w in widths[group.name] if w < group.channels), group.channels)
@@ -94,20 +111,30 @@ class Chooser:
         self.scores: Mapping[str, Tensor] = scores(
             self.current, start.module, criterion, batches=batches, loss=loss, seed=seed
         )
+        self._ranking: Ranking | None = None
         session.observer.stage(f"{wanted.name}: what each width would cost in accuracy")
-        stored = session.once(f"{wanted.name} losses", lambda: self._losses(batches))
-        self.losses = {name: {int(w): loss for w, loss in by_width.items()} for name, by_width in stored.items()}
-        self.losses.update({name: {count: 0.0} for name, count in self.spent.items()})
+        self.estimates = estimated_losses(self.current, self.scores, self.widths)
+        if session.options.sensitivity == "measured":
+            self.losses = self._losses(batches)
+        else:
+            raw = raw_scores(self.current, start.module, criterion, batches=batches, loss=loss, seed=seed)
+            self.losses = estimated_losses(self.current, raw, self.widths)
+        for each in (self.losses, self.estimates):
+            each.update({name: {count: 0.0} for name, count in self.spent.items()})
         self.widths.update({name: (count,) for name, count in self.spent.items()})
         session.trace.set_losses(wanted.name, self.losses)
 
     def candidates(self, methods: Sequence[str]) -> list[Candidate]:
-        """Return one measured candidate per method that has a plan; Infeasible only if none has."""
+        """Return measured candidates; Infeasible only if no method has a plan.
+
+        With "latency" among the methods the plans of a search, in which the uniform plan competes if it is another of them.
+        """
         found, failures = [], []
-        for method in methods:
+        tries = self._searched("uniform" in methods) if "latency" in methods else [(name, None) for name in methods]
+        for method, told in tries:
             self.session.observer.stage(f"{self.wanted.name}: {_TITLES[method]}, checked on the device")
             try:
-                found.append(self._candidate(method))
+                found.append(self._candidate(method, told))
             except Infeasible as error:
                 failures.append(error)
         if not found:
@@ -116,33 +143,76 @@ class Chooser:
 
     def updated_model(self) -> LatencyModel:
         """Return the latency model after all that this round measured."""
-        model = self.model
-        for probe in self.measured:
-            model = model.updated(probe)
-        return model
+        return self.model
 
-    def _candidate(self, method: str) -> Candidate:
+    def _searched(self, uniform_too: bool) -> list[tuple[str, Told]]:
+        """Search for plans at equal predicted latency; return those that the device has to measure, best first."""
+        session, wanted = self.session, self.wanted
+        session.observer.stage(f"{wanted.name}: searching among plans of equal latency")
+        ratio = correct((), wanted.ratio, wanted.window)
+        assert ratio is not None
+        starts = {}
+        if uniform_too:
+            with contextlib.suppress(Infeasible):
+                starts["uniform"] = self._solve("uniform", ratio)
+        found = search_plans(
+            session,
+            wanted.name,
+            exact=Exact(session.network, self.widths, self.model, session.budgets),
+            widths=self.widths,
+            ratio=ratio,
+            starts=starts,
+            losses={
+                "least loss": self.losses,
+                "criterion": self.estimates,
+                "even losses": {name: {w: v**0.5 for w, v in row.items()} for name, row in self.losses.items()},
+            },
+            rank=self._rank,
+        )
+        self.learned = found.losses
+        session.trace.searches.append(found.document)
+        best, first = found.ranked[0], min(found.ranked, key=lambda each: each.proposal.number)
+        session.observer.note(
+            f"{len(found.ranked)} plans ranked; divergence from the original {best.score:.3f} ({best.proposal.origin}), "
+            f"{first.score:.3f} at the first ({first.proposal.origin})"
+        )
+        chosen = finalists(found.ranked, FINALISTS if wanted.tries > 1 else 1)
+        return [("uniform" if told.proposal.origin == "uniform" else "latency", told) for told in chosen]
+
+    def _candidate(self, method: str, told: Told | None) -> Candidate:
         wanted, session = self.wanted, self.session
+        probes: list[Probe] = []
 
         def propose(budget: float) -> Plan:
-            return self._solve(method, budget)
+            return self._solve(method, budget) if told is None else self._near(told.proposal.plan, budget)
 
-        def measure(plan: Plan) -> Tried:
-            key = f"{wanted.name} {method} {_digest(plan)}"
-            probe = session.probe(key, plan, lambda: self._cut(plan))
-            self.measured.append(probe)
+        def measure(plan: Plan, longer: float = 1.0) -> Tried:
+            key = f"{wanted.name} {method} {_digest(plan)}" + (" at length" if longer > 1 else "")
+            probe = session.probe(key, plan, lambda: self._cut(plan), longer=longer)
+            probes.append(probe)
             prediction = self.model.predict(plan)
             session.trace.prediction(key, prediction.ratio, prediction.low, prediction.high)
             beyond = (
                 f" (beyond what was probed at {', '.join(prediction.extrapolated)})" if prediction.extrapolated else ""
             )
+            tried = session.tried(key, probe)
             session.observer.note(
-                f"predicted {prediction.ratio:.3f}x{beyond}, measured {probe.ratio:.3f}x of the baseline's latency"
+                f"predicted {prediction.ratio:.3f}x{beyond}, measured {tried.ratio:.3f}x of the baseline's latency"
             )
-            return Tried(plan=plan, ratio=probe.ratio, low=probe.ratio_low, high=probe.ratio_high)
+            return tried
 
-        found = find_plan(propose, measure, target=wanted.ratio, window=wanted.window, tries=wanted.tries)
+        found = find_plan(
+            propose,
+            measure,
+            target=wanted.ratio,
+            window=wanted.window,
+            tries=wanted.tries,
+            confirm=lambda plan: measure(plan, CONFIRMED_LONGER),
+        )
         plan = found.best.plan
+        predicted = self.model.predict(plan).ratio
+        for probe in probes:
+            self.model = self.model.updated(probe)
         # Kept in the journal: sums in another order may break ties otherwise, and trained weights belong to these channels.
         indices = session.once(
             f"{wanted.name} {method} channels {_digest(plan)}",
@@ -150,6 +220,9 @@ class Chooser:
         )
         module = prune(self.current, self.start.module, indices)
         data = session.subject.data
+        count = images_for(self.current, FITTED_IMAGES)
+        fitted = calibration_batches(data.train, count, batch_size=count, seed=session.options.seed)[0][0]
+        Reconstruction(self.current, self.start.module, fitted, seed=session.options.seed).fit(module, indices)
         recalibrate_batch_norm(module, data.train.images, RECALIBRATION_BATCHES)
         accuracy = evaluate(module, data.validation.images, data.validation.labels).accuracy
         session.observer.note(f"validation accuracy before fine-tuning {accuracy:.1%}")
@@ -159,10 +232,37 @@ class Chooser:
         return Candidate(
             method=method,
             found=found,
-            predicted=self.model.predict(plan).ratio,
+            predicted=predicted,
             state=State(module=module, plan=plan, kept=kept),
             accuracy=accuracy,
+            divergence=None if told is None else self._divergence(plan),
         )
+
+    def _near(self, plan: Plan, budget: float) -> Plan:
+        """Return `plan` where it is predicted at the budget, else the least change of it that is."""
+        if budget * LEAST_USE <= self.model.predict(plan).ratio <= budget * (1 + TOLERANCE):
+            return plan
+        return self._least_loss(anchored(plan, self.learned, self.widths), budget)
+
+    def _rank(self, plan: Plan) -> Rank:
+        if self._ranking is None:
+            session = self.session
+            self._ranking = Ranking(
+                self.current,
+                self.start.module,
+                session.original,
+                session.subject.data.train,
+                seed=session.options.seed,
+            )
+        return self._ranking.rank(self._channels(plan))
+
+    def _divergence(self, plan: Plan) -> float:
+        """Return the divergence of a plan that was measured, ranked already or not."""
+        for row in self.session.trace.searches[-1]["candidates"]:
+            if row["kept"] == dict(plan.kept):
+                return float(row["divergence"])
+        key = f"{self.wanted.name} divergence {_digest(plan)}"
+        return float(self.session.once(key, lambda: self._rank(plan).divergence))
 
     def _solve(self, method: str, budget: float) -> Plan:
         network, budgets = self.session.network, self.session.budgets
@@ -177,14 +277,17 @@ class Chooser:
                     budget=broken[0],
                 )
             return plan
+        return self._least_loss(self.losses, budget)
+
+    def _least_loss(self, losses: Losses, budget: float) -> Plan:
         return solve(
-            network,
+            self.session.network,
             self.widths,
-            self.losses,
+            losses,
             self.model,
             latency_ratio=budget,
             at_least=budget * LEAST_USE,
-            budgets=budgets,
+            budgets=self.session.budgets,
         ).plan
 
     def _cut(self, plan: Plan) -> nn.Module:
@@ -194,8 +297,14 @@ class Chooser:
         here = Plan(kept={name: count for name, count in plan.kept.items() if name not in self.spent})
         return channels_to_keep(self.current, self.scores, here)
 
-    def _losses(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
-        losses = measure_losses(
+    def _losses(self, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, dict[int, float]]:
+        journal, prefix = self.session.journal, f"{self.wanted.name} loss "
+        known = {}
+        for group in self.current.network.groups:
+            for width in self.widths[group.name]:
+                if (key := f"{prefix}{group.name} {width}") in journal:
+                    known[group.name, width] = float(journal.once(key, float))
+        return measure_losses(
             self.current,
             self.start.module,
             self.scores,
@@ -203,8 +312,9 @@ class Chooser:
             batches,
             recalibrate=[images for images, _ in batches[:RECALIBRATION_BATCHES]],
             on_step=self.session.observer.step,
+            known=known,
+            on_found=lambda name, width, loss: journal.once(f"{prefix}{name} {width}", lambda: loss),
         )
-        return {name: {str(width): loss for width, loss in by_width.items()} for name, by_width in losses.items()}
 
 
 def _digest(plan: Plan) -> str:
@@ -212,4 +322,4 @@ def _digest(plan: Plan) -> str:
     return hashlib.sha256(repr(plan.key()).encode()).hexdigest()[:8]
 
 
-_TITLES = {"latency": "the plan of least loss", "uniform": "the uniform plan"}
+_TITLES = {"latency": "a plan of the search", "uniform": "the uniform plan"}

@@ -110,6 +110,7 @@ def options(**changes: Any) -> CompressOptions:
         "target": LatencyTarget(ratio=0.6),
         "epochs": 2,
         "probes": 3,
+        "candidates": 4,
         "threads": 1,
         "precision": "float32",  # tests/host/compress/test_precision.py tries the others
         **changes,
@@ -317,7 +318,8 @@ def test_a_group_with_nothing_left_to_give_stays_as_it_is(
     model = LatencyModel.fit(session.network, [Probe(plan=narrow, ratio=0.4, ratio_low=0.3, ratio_high=0.5)], 1e6)
     wanted = Round(name="later", ratio=0.7, window=(0.1, 2.0), tries=1, epochs=1)
     widths = {"0": (8, 16, 32), "3": (16, 32, 64), "6": (16, 32, 64)}
-    found = Chooser(session, start, wanted, model, widths).candidates(("latency", "uniform"))
+    chooser = Chooser(session, start, wanted, model, widths)
+    found = [*chooser.candidates(("latency",)), *chooser.candidates(("uniform",))]
     assert {each.method for each in found} == {"latency", "uniform"}
     for each in found:
         assert each.state.plan.kept["0"] == 1
