@@ -174,7 +174,9 @@ def _fits(ran: RanOperator, operator: FileOperator) -> bool:
     if ran.kind == "Fully Connected":
         pointwise = any(len(shape) == 4 and shape[1:3] == (1, 1) for shape in operator.input_shapes[1:])
         return operator.code == FULLY_CONNECTED or (operator.code == CONV and pointwise)
-    return operator.code in (CONV, DEPTHWISE) and (ran.tag.endswith("DWConv") or operator.code == CONV)
+    # A depthwise operator on a single channel (the first one of a net for grey images) is an ordinary convolution.
+    plain = operator.code == CONV or any(shape[-1:] == (1,) for shape in operator.input_shapes[:1])
+    return operator.code in (CONV, DEPTHWISE) and (ran.tag.endswith("DWConv") or plain)
 
 
 def _add_neighbours(

@@ -206,6 +206,13 @@ def test_a_spatial_convolution_is_never_a_fully_connected_layer() -> None:
     assert match(ran(IGEMM, GEMM), file) == [(0,), (1,)]
 
 
+def test_a_depthwise_operator_on_one_channel_runs_as_an_ordinary_convolution() -> None:
+    grey, wide = ((1, 32, 32, 1), (1, 3, 3, 16)), ((1, 32, 32, 16), (1, 3, 3, 16))
+    file = [operator("stem", 4, "x", input_shapes=grey), operator("depthwise", 4, "stem", input_shapes=wide)]
+    assert match(ran(IGEMM, DWCONV), file) == [(0,), (1,)]
+    assert match(ran(IGEMM, IGEMM), file) == [(), ()]
+
+
 def test_another_order_than_the_files_names_no_source() -> None:
     file = [operator("conv", 3, "x", input_shapes=SPATIAL), operator("mean", 40, "conv")]
     assert match(ran("Mean (ND)", IGEMM), file) == [(), ()]
