@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import hashlib
 import itertools
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     type=latency_target,
     metavar="RATIO|TIME",
     help="A share of the baseline's latency (0.5x) or a time (30ms). With --plan, by default what the plan was made for.",
+)
+@click.option(
+    "--percentile",
+    type=click.Choice(["50", "90"]),
+    help="Of the runs' latencies, which one the target is about: the median, or the 90th percentile.  [default: 50]",
 )
 @click.option("--max-size", type=size_bytes, metavar="SIZE", help="Largest size of the exported file, such as 2MB.")
 @click.option(
@@ -133,6 +139,7 @@ def command(
     device: str,
     data: str,
     target: LatencyTarget | None,
+    percentile: str | None,
     max_size: int | None,
     max_memory: int | None,
     max_accuracy_drop: float | None,
@@ -188,7 +195,7 @@ def command(
     options = CompressOptions(
         model=model,
         data=data,
-        target=target if target is not None else _target_of(plan),
+        target=_at(target if target is not None else _target_of(plan), percentile),
         checkpoint=checkpoint,
         method=method,
         criterion=criterion,
@@ -238,6 +245,10 @@ def command(
         if explain:
             show_reasons(record)
     return ExitCode.CONSTRAINT_NOT_MET if record["met"] is False else ExitCode.DONE
+
+
+def _at(target: LatencyTarget, percentile: str | None) -> LatencyTarget:
+    return target if percentile is None else dataclasses.replace(target, percentile=int(percentile))
 
 
 def _target_of(plan: str | None) -> LatencyTarget:

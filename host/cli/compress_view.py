@@ -88,7 +88,7 @@ def show(record: Mapping[str, Any]) -> None:
             f"latency, {name}",
             render.latency_text(old),
             render.latency_text(new, like_ns=old),
-            paired if name == "p50" else render.ratio_text(new / old),
+            paired if name == f"p{target['percentile']}" else render.ratio_text(new / old),
         )
     for label, key, text in (
         ("peak memory above the runtime", "peak_memory_bytes", render.bytes_text),

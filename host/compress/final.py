@@ -19,19 +19,19 @@ def measure_final(session: Session, exported: ExportedModel, window: tuple[float
 
     A ratio outside `window` (shares of the target) has to repeat in a longer measurement.
     """
-    measuring, name = session.measuring, session.options.model
+    measuring, name, percent = session.measuring, session.options.model, session.options.target.percentile
 
     def target_in(measurement: Measurement) -> float:
-        return session.options.target.of(percentile(measurement.latencies_ns(0), 50))
+        return session.options.target.of(percentile(measurement.latencies_ns(0), percent))
 
     found = measuring.compare(session.baseline, exported, name, final=True)
-    if not within(found.ratio.ratio, target_in(found.measurement), window):
+    if not within(found.at(percent).ratio, target_in(found.measurement), window):
         # A neighbour on the device can move a ratio by 2 %, and a correction costs epochs.
         found = measuring.compare(session.baseline, exported, name, final=True, longer=2.0)
-    alone = measured(measuring.alone(exported, name))
+    ratio, alone = found.at(percent), measured(measuring.alone(exported, name))
     return {
-        "latency_ratio": found.ratio.ratio,
-        "latency_ratio_interval": None if found.ratio.low is None else [found.ratio.low, found.ratio.high],
+        "latency_ratio": ratio.ratio,
+        "latency_ratio_interval": None if ratio.low is None else [ratio.low, ratio.high],
         "baseline_latency_ns": statistics_ns(found.measurement.latencies_ns(0)),
         "latency_ns": statistics_ns(found.measurement.latencies_ns(1)),
         "peak_memory_bytes": alone["peak_memory_bytes"],
@@ -41,4 +41,4 @@ def measure_final(session: Session, exported: ExportedModel, window: tuple[float
 
 def target_ratio(session: Session, comparison: Mapping[str, Any]) -> float:
     """Return the target as a ratio to the baseline's latency in the same measurement."""
-    return session.options.target.of(comparison["baseline_latency_ns"]["p50"])
+    return session.options.target.of(comparison["baseline_latency_ns"][session.options.target.name])

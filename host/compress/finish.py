@@ -45,7 +45,11 @@ FILES = {
 def planned(session: Session, target: float, candidate: Candidate) -> dict[str, Any]:
     """Return the target and the plan with what was predicted and measured of it before training."""
     return {
-        "target": {"latency_ratio": target, "latency_ns": session.options.target.latency_ns},
+        "target": {
+            "latency_ratio": target,
+            "latency_ns": session.options.target.latency_ns,
+            "percentile": session.options.target.percentile,
+        },
         "reason": candidate.found.reason,
         "chosen": candidate.method,
         "predicted_ratio": None if session.options.plan is not None else candidate.predicted,

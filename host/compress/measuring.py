@@ -11,6 +11,7 @@ import numpy as np
 
 from device_agent.contract.errors import RuntimeUnavailable
 from device_agent.contract.measurement import MeasureEvent, Measurement
+from device_agent.contract.paired_tails import paired_percentile_ratio
 from device_agent.contract.pairs import PairedRatio, paired_ratio
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
 from device_agent.contract.statistics import percentile
@@ -54,6 +55,10 @@ class Comparison:
     other: float | None
     baseline_nodes: Mapping[str, float] | None = None
     shares: NodeShares | None = None
+
+    def at(self, percent: int) -> PairedRatio:
+        """Return the paired ratio of a percentile of the runs, `ratio` for the median."""
+        return self.ratio if percent == 50 else paired_percentile_ratio(self.measurement, percent)
 
 
 class Measuring:

@@ -20,20 +20,25 @@ RUNTIMES = ("onnxruntime", "litert", "tflite-runtime")
 SENSITIVITIES = ("measured", "criterion")
 PRECISIONS = ("auto", "float32", "int8")
 
+#: Percentiles of a latency target.
+PERCENTILES = (50, 90)
 #: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
 ONE_SHOT_RATIO = 1 / 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTarget:
-    """Either a ratio to the baseline's latency or a latency in nanoseconds."""
+    """Either a ratio to the baseline's latency or a latency in nanoseconds, of the median or the 90th percentile of runs."""
 
     ratio: float | None = None
     latency_ns: float | None = None
+    percentile: int = 50
 
     def __post_init__(self) -> None:
         if (self.ratio is None) == (self.latency_ns is None):
             raise InvalidRequest("a latency target is either a ratio (0.5x) or a time (30ms)")
+        if self.percentile not in PERCENTILES:
+            raise InvalidRequest(f"percentile {self.percentile} is not one of {', '.join(map(str, PERCENTILES))}")
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise InvalidRequest(
                 f"target ratio {self.ratio:g}x is not between 0 and 1: it is a share of the baseline's latency"
@@ -41,8 +46,13 @@ class LatencyTarget:
         if self.latency_ns is not None and self.latency_ns <= 0:
             raise InvalidRequest(f"target latency {self.latency_ns:g} ns is not positive")
 
+    @property
+    def name(self) -> str:
+        """The percentile's key in a record's latencies."""
+        return f"p{self.percentile}"
+
     def of(self, baseline_ns: float) -> float:
-        """Return the target as a ratio to the baseline's p50 latency."""
+        """Return the target as a ratio to the baseline's latency, which is of the same percentile."""
         if self.ratio is not None:
             return self.ratio
         assert self.latency_ns is not None

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from device_agent.contract.errors import InvalidRequest, StableError
 from host.files import write_whole
@@ -26,14 +26,15 @@ class PlanMismatch(StableError):
 class PlanFile:
     """Kept indices by group, ascending, in the original's coordinates, none of a dropped branch; `channels` are the original's.
 
-    `latency_ratio` is what the plan measured where it was made, `target` (`ratio` or `latency_ns`) what it was made for.
+    `latency_ratio` is what the plan measured where it was made, `target` (`ratio` or `latency_ns`, and `percentile`) what it was
+    made for.
     """
 
     model: str
     weights: str
     channels: Mapping[str, int]
     kept: Mapping[str, tuple[int, ...]]
-    target: Mapping[str, float | None]
+    target: Mapping[str, Any]
     latency_ratio: float | None
 
     def write(self, path: Path) -> None:

@@ -20,7 +20,7 @@ from host.compress.pipeline import compress
 from host.compress.rounds import Chooser, Round
 from host.compress.session import Session
 from host.compress.subject import Subject
-from host.compress.surgery import check_widths, load_compressed, save_compressed
+from host.compress.surgery import check_widths, load_compressed, prune, save_compressed
 from host.datasets.dataset import Dataset3, Split
 from host.search.planner import Infeasible
 from host.zoo.cifar_resnet import CifarResNet
@@ -163,3 +163,20 @@ def test_a_dry_run_shows_the_front_and_what_dropping_would_cost(
     assert slow["peak_memory_bytes"] is None
     show(record)
     assert "planned, not measured" in capsys.readouterr().out
+
+
+def test_a_target_may_be_about_the_90th_percentile(subject: Subject, measuring: Measuring, tmp_path: Path) -> None:
+    target = LatencyTarget(ratio=0.8, percentile=90)
+    record = compress(options(target=target, method="uniform"), subject, measuring, out=tmp_path / "out", dry_run=True)
+    assert record["target"]["percentile"] == 90
+    session = Session(options(target=target, method="uniform"), subject, measuring, tmp_path / "out", Observer())
+    plan = plan_in(record)
+    found = measuring.compare(
+        session.baseline,
+        session.variant(
+            prune(session.analysed, session.original, {name: range(count) for name, count in plan.kept.items()}), plan
+        ),
+        "again",
+    )
+    assert record["measured_ratio"] == pytest.approx(found.at(90).ratio)
+    assert found.at(90).ratio != found.ratio.ratio
