@@ -105,9 +105,15 @@ def front(record: Mapping[str, Any]) -> Markup | None:
         rules=[Rule(at=record["target"]["latency_ratio"], name="target", vertical=True)],
     )
     entries = [("base", "least loss at that latency"), *([("accent", "the result")] if taken is not None else [])]
-    columns = ("latency", "loss", "channels kept")
+    columns = ("latency", "loss", "parameters", "file size", "channels kept")
     rows = [
-        (render.ratio_text(each["latency_ratio"]), _loss(each["loss"]), str(sum(each["kept"].values())))
+        (
+            render.ratio_text(each["latency_ratio"]),
+            render.number_text(each["loss"]),
+            render.count_text(each["parameters"]),
+            render.bytes_text(each["size_bytes"]),
+            str(sum(each["kept"].values())),
+        )
         for each in points
     ]
     return section(
@@ -133,7 +139,3 @@ def _result(record: Mapping[str, Any]) -> tuple[float, float] | None:
         total += group["losses"][kept]
         ratio = group["latency_ratios"][kept]
     return None if ratio is None else (ratio, total)
-
-
-def _loss(loss: float) -> str:
-    return render.number_text(loss)
