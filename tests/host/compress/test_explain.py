@@ -20,7 +20,7 @@ def record() -> dict[str, Any]:
     """Two layers tied by group `a`, of which 16 of 32 channels are kept; `b` keeps all of its 8."""
     document: dict[str, Any] = json.loads(FIXTURE.read_text())
     document.update(
-        target={"latency_ratio": 0.5, "latency_ns": None},
+        target={"latency_ratio": 0.5, "latency_ns": None, "percentile": 50},
         chosen="latency",
         budgets={"max_size_bytes": 1_000_000, "max_memory_bytes": None, "max_accuracy_drop": None},
         plan={"a": {"channels": 32, "kept": 16}, "b": {"channels": 8, "kept": 8}},

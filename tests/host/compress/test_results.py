@@ -180,7 +180,7 @@ def test_a_file_that_was_changed_or_lost_is_named(run: Run, tmp_path: Path) -> N
 def test_a_plan_is_replayed_exactly(run: Run, tmp_path: Path) -> None:
     file = run.folder / "plan.json"
     plan = read_plan(file)
-    assert plan.target == {"ratio": 0.6, "latency_ns": None}
+    assert plan.target == {"ratio": 0.6, "latency_ns": None, "percentile": 50}
     assert {name: len(kept) for name, kept in plan.kept.items()} == {
         name: each["kept"] for name, each in run.record["plan"].items()
     }
