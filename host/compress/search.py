@@ -67,7 +67,7 @@ def search_plans(
         return exact.fits(plan) and exact.ratio(plan) >= ratio * LEAST_USE
 
     search = PlanSearch(
-        [(group.name, group.channels) for group in network.groups],
+        [(group.name, max(widths[group.name])) for group in network.groups],
         widths,
         starts=starts,
         losses=losses,
