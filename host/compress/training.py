@@ -57,9 +57,7 @@ def train(
     Raises TrainingError on a loss that is not finite, for a failure of the user's functions, and for a state file of another
     training; UserCodeError where there are no such functions.
     """
-    if recipe.distillation is not None and teacher is None:
-        raise ValueError("distillation needs both a teacher and Recipe.distillation; give both or neither")
-    if teacher is not None and recipe.distillation is None and recipe.loss is None and recipe.step is None:
+    if (recipe.distillation is None) != (teacher is None) and (teacher is None or not (recipe.loss or recipe.step)):
         raise ValueError("distillation needs both a teacher and Recipe.distillation; give both or neither")
     if deadline_s is not None and deadline_s <= 0:
         raise ValueError(f"deadline_s must be positive, got {deadline_s}")
@@ -141,9 +139,8 @@ class _Run:
             self.layout = state.layout
         elif self.steps * self.recipe.epochs >= LAYOUT_TRIAL_MIN_STEPS:
             images = self.batches.images[: self.batch][self.world.share(self.batch)].to(self.device)
-            # The chief's choice holds for all: sums are formed in another order in another layout.
-            found = fastest_layout(self.module, images, self.clock) if self.world.chief else None
-            self.layout = self.world.from_chief(found)
+            # All try, since synchronised batch norm waits for all. The chief's choice holds: other layouts, other orders of sums.
+            self.layout = self.world.from_chief(fastest_layout(self.module, images, self.clock))
         if self.layout is not None:
             lay_out(self.module, self.layout)
         # After the layout, which replaces buffers.

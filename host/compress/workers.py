@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import pickle
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +149,25 @@ def _emptied(data: Dataset3) -> Dataset3:
     return dataclasses.replace(data, train=one["train"], validation=one["validation"], test=one["test"])
 
 
+def _follow() -> None:
+    """Die when the process that started this one has died, whatever it died of: the server that forked this one lives on."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _work(rank: int, size: int, folder: Path, messages: Any, state_file: Path | None, resume: bool) -> None:
     """One of the processes."""
+    threading.Thread(target=_follow, daemon=True).start()
     try:
         module, teacher, recipe, data = _unpack(folder)
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else it listens where the machine's name leads
         with joined(World(rank=rank, size=size, local_rank=rank), meeting_file=folder / "meeting") as world:
+            world.wait()
+            if world.chief:  # all have mapped the arrays, so nothing large stays behind even if all are killed
+                for file in folder.glob("*.npy"):
+                    file.unlink()
             history = train(
                 module,
                 data,
