@@ -33,7 +33,8 @@ def head(record: Mapping[str, Any]) -> Markup:
 
 def _verdict(record: Mapping[str, Any]) -> Markup:
     target, result = record["target"], record["result"]
-    wanted = f"{render.ratio_text(target['latency_ratio'])} of the baseline's latency"
+    at = percentile(record)
+    wanted = f"{render.ratio_text(target['latency_ratio'])} of the baseline's {'' if at == 50 else f'p{at} '}latency"
     if target["latency_ns"] is not None:
         wanted += f" ({render.latency_text(target['latency_ns'])})"
     if record["met"]:
@@ -47,6 +48,11 @@ def _verdict(record: Mapping[str, Any]) -> Markup:
     )
 
 
+def percentile(record: Mapping[str, Any]) -> int:
+    """Return which percentile of the latency the target is about."""
+    return int(record["target"].get("percentile") or 50)
+
+
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -57,11 +63,18 @@ def _tiles(record: Mapping[str, Any]) -> Markup:
     interval = after["latency_ratio_interval"]
     if interval is not None:
         ratio += f" {render.interval_text(*interval)}"
-    old, new = before["latency_ns"]["p50"], after["latency_ns"]["p50"]
+    at = percentile(record)
+    old, new = before["latency_ns"][f"p{at}"], after["latency_ns"][f"p{at}"]
     memory = [before["peak_memory_bytes"], after["peak_memory_bytes"]]
     return el(
         "ul",
-        _tile("Latency, median", render.latency_text(new, like_ns=old), render.latency_text(old), ratio, (old, new)),
+        _tile(
+            "Latency, median" if at == 50 else f"Latency, p{at}",
+            render.latency_text(new, like_ns=old),
+            render.latency_text(old),
+            ratio,
+            (old, new),
+        ),
         _tile(
             f"Accuracy, {after['test_images']:,} test images",
             render.percent_text(after["accuracy"], 2),
