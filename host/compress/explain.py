@@ -80,6 +80,13 @@ def _budgets(record: Mapping[str, Any]) -> Iterator[str]:
                 f"the {label} budget {verb}: {render.bytes_text(allowed)} are allowed, the result takes "
                 f"{render.bytes_text(found)}, {render.percent_text(found / allowed)} of it"
             )
+    energy = record.get("energy")
+    if energy and energy["ratio"] is not None and energy["budget_ratio"] is not None:
+        share = energy["ratio"] / energy["budget_ratio"]
+        yield (
+            f"the energy budget {'binds' if share >= BINDS else 'does not bind'}: {render.ratio_text(energy['budget_ratio'])} of "
+            f"the baseline's is allowed, the result takes {render.ratio_text(energy['ratio'])}, {render.percent_text(share)} of it"
+        )
 
 
 def _choice(record: Mapping[str, Any]) -> Iterator[str]:

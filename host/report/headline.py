@@ -145,6 +145,12 @@ def figures(record: Mapping[str, Any]) -> Markup:
         ("MACs", "macs", render.count_text),
     ):
         rows.append((label, text(before[key]), text(after[key]), _ratio(before[key], after[key])))
+    energy = record.get("energy")
+    if energy:
+        joules = (energy["baseline_j"], energy["result_j"])
+        rows.append(
+            ("energy per run", *(render.energy_text(each) for each in joules), render.ratio_text(energy["ratio"]))
+        )
     columns = ("", "baseline", "compressed", "change")
     return section(
         "figures",

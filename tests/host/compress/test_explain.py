@@ -94,6 +94,10 @@ def test_the_budgets_say_which_of_them_binds(record: dict[str, Any]) -> None:
         "the latency plan was taken: 90.0 % on validation images before fine-tuning, against 80.0 % of the"
     )
     assert fourth.startswith("the cheapest step that is left would narrow a: 0.0222 nats")
+    record["energy"] = {"baseline_j": 1.0, "result_j": 0.6, "ratio": 0.6, "budget_ratio": 0.8}
+    assert explain(record).budgets[2] == (
+        "the energy budget does not bind: 0.800x of the baseline's is allowed, the result takes 0.600x, 75.0 % of it"
+    )
     record["result"]["latency_ratio"] = 0.4
     assert explain(record).budgets[0].startswith("the latency budget does not bind")
 

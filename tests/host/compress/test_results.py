@@ -139,7 +139,9 @@ def test_every_measurement_is_kept(run: Run) -> None:
 
 
 def test_the_curves_are_those_of_all_rounds(run: Run) -> None:
-    assert [each["name"] for each in run.record["training"]][:2] == ["round 1 of 2", "round 2 of 2"]
+    first, second = (each["name"] for each in run.record["training"][:2])
+    assert first.endswith("round 1 of 2")
+    assert second.endswith("round 2 of 2")
     assert [len(each["epochs"]) for each in run.record["training"]][:2] == [1, 1]
     times = run.record["times"]
     assert times["seconds"] >= sum(each["seconds"] for each in times["stages"]) - 1e-6
