@@ -18,11 +18,11 @@ import platformdirs
 
 from host.cli import render
 from host.cli.errors import ExitCode
-from host.cli.quantities import fraction, latency_target, ratios, size_bytes
+from host.cli.quantities import energy_budget, fraction, latency_target, ratios, size_bytes
 from host.compress.options import CRITERIA, RUNTIMES, SENSITIVITIES
 
 if TYPE_CHECKING:
-    from host.compress.options import LatencyTarget
+    from host.compress.options import EnergyBudget, LatencyTarget
 
 
 @click.command("compress", short_help="Compress a model against latencies measured on a device.")
@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 @click.option("--max-size", type=size_bytes, metavar="SIZE", help="Largest size of the exported file, such as 2MB.")
 @click.option(
     "--max-memory", type=size_bytes, metavar="SIZE", help="Largest peak memory above the runtime's own, such as 40MB."
+)
+@click.option(
+    "--max-energy",
+    type=energy_budget,
+    metavar="RATIO|ENERGY",
+    help="Largest energy per run, a share of the baseline's (0.5x) or 20mJ; the device needs a meter.",
 )
 @click.option("--max-accuracy-drop", type=fraction, metavar="SHARE", help="Largest loss of test accuracy, such as 1%.")
 @click.option(
@@ -142,6 +148,7 @@ def command(
     percentile: str | None,
     max_size: int | None,
     max_memory: int | None,
+    max_energy: EnergyBudget | None,
     max_accuracy_drop: float | None,
     drop_blocks: bool,
     precision: str,
@@ -212,6 +219,7 @@ def command(
         provider=provider,
         max_size_bytes=max_size,
         max_memory_bytes=max_memory,
+        max_energy=max_energy,
         max_accuracy_drop=max_accuracy_drop,
         drop_blocks=drop_blocks,
         precision=precision,

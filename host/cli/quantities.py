@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from host.compress.options import LatencyTarget
+    from host.compress.options import EnergyBudget, LatencyTarget
 
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-zµ%]*)\s*")
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_JOULES = {"j": 1.0, "mj": 1e-3, "uj": 1e-6, "µj": 1e-6}
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -30,6 +31,22 @@ def latency_target(text: str) -> LatencyTarget:
     except InvalidRequest as error:
         raise click.BadParameter(str(error)) from None
     raise click.BadParameter(f"{text!r} is neither a share of the baseline (0.5x) nor a time (30ms, 0.03s, 800us)")
+
+
+def energy_budget(text: str) -> EnergyBudget:
+    """Return `0.5x` as a share of the baseline's energy per run, `20mJ` as joules."""
+    from device_agent.contract.errors import InvalidRequest
+    from host.compress.options import EnergyBudget
+
+    number, unit = _split(text)
+    try:
+        if unit == "x":
+            return EnergyBudget(ratio=number)
+        if unit in _JOULES:
+            return EnergyBudget(joules=number * _JOULES[unit])
+    except InvalidRequest as error:
+        raise click.BadParameter(str(error)) from None
+    raise click.BadParameter(f"{text!r} is neither a share of the baseline (0.5x) nor an energy per run (20mJ, 0.02J)")
 
 
 def ratios(text: str) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -25,6 +26,7 @@ def findings(session: Session, model: LatencyModel | None, plan: Plan) -> dict[s
         "budgets": {
             "max_size_bytes": options.max_size_bytes,
             "max_memory_bytes": options.max_memory_bytes,
+            "max_energy": None if options.max_energy is None else dataclasses.asdict(options.max_energy),
             "max_accuracy_drop": options.max_accuracy_drop,
         },
         "granularity": trace.granularity,

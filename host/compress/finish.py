@@ -15,6 +15,7 @@ from torch import nn
 
 from host.compress.attempt import Attempt
 from host.compress.device_accuracy import tested_on_device
+from host.compress.energy_budget import judge
 from host.compress.evaluation import evaluate
 from host.compress.final import target_ratio
 from host.compress.findings import findings
@@ -97,13 +98,14 @@ def finish(
         },
     }
     problems = unmet(session, sides, comparison["latency_ratio"], target, candidate.found.reason)
-    if choice.problem is not None:
-        problems.append(choice.problem)
+    energy, over = judge(session, choice.file)
+    problems += [problem for problem in (choice.problem, over) if problem is not None]
     checkpoint = session.out / "model.pt"
     record = {
         **header(session),
         **sides,
         **planned(session, target, candidate),
+        "energy": energy,
         "met": not problems,
         "reason": "; ".join(problems) or _spare(choice, session.pricing.variant, target, candidate.found.reason),
         "output_check": attempt.comparison["check"],

@@ -60,6 +60,27 @@ class LatencyTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyBudget:
+    """Either a ratio to the baseline's energy per run or joules per run."""
+
+    ratio: float | None = None
+    joules: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.ratio is None) == (self.joules is None):
+            raise InvalidRequest("an energy budget is either a ratio (0.5x) or an energy per run (20mJ)")
+        if not (self.ratio or self.joules or 0) > 0:
+            raise InvalidRequest(f"energy budget {self.ratio or self.joules:g} is not positive")
+
+    def of(self, baseline_j: float) -> float:
+        """Return the budget as a ratio to the baseline's energy per run."""
+        if self.ratio is not None:
+            return self.ratio
+        assert self.joules is not None
+        return self.joules / baseline_j
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompressOptions:
     """Every field changes the result; together they identify a run (see `identity`).
 
@@ -92,6 +113,7 @@ class CompressOptions:
     provider: str | None = None
     max_size_bytes: int | None = None
     max_memory_bytes: int | None = None
+    max_energy: EnergyBudget | None = None
     max_accuracy_drop: float | None = None
     drop_blocks: bool = False
     precision: str = "auto"

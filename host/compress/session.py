@@ -14,6 +14,8 @@ from torch import nn
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.settings import Settings
 from host.compress.cuts import PrunableNetwork
+from host.compress.energy_budget import check_meter, energy_ratio
+from host.compress.energy_learning import learn_energy
 from host.compress.footprint import learn_memory
 from host.compress.formats import format_for
 from host.compress.groups import ModelNotPrunable, analyse
@@ -29,6 +31,7 @@ from host.compress.subject import Subject
 from host.compress.surgery import prune
 from host.compress.trace import Timeline, Trace
 from host.compress.variants import FLOAT32, VARIANTS_FOLDER
+from host.search.energy import EnergyModel
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
 from host.search.limits import Budgets
@@ -61,6 +64,8 @@ class Session:
         self.observer, self.trace = Timeline(observer), Trace()
         self._counted: set[str] = set()
         info = measuring.device.info
+        if options.max_energy is not None:
+            check_meter(info, measuring.device.name)
         runtime = next(each for each in info.runtimes if each.name == measuring.settings.runtime)
         self.format = format_for(runtime, subject.model.input_shape, out / VARIANTS_FOLDER, self.observer.note)
         where = {"device": measuring.device.name, "environment": environment(info, measuring.settings)}
@@ -81,6 +86,9 @@ class Session:
         self.baseline_peak: int | None = None
         #: What predicts a plan's peak memory; None where there is no budget for it, or nothing that tells.
         self.memory: MemoryModel | None = None
+        #: Prices of energy, and the budget as a share of the baseline's; None without an energy budget.
+        self.energy: EnergyModel | None = None
+        self.energy_ratio: float | None = None
 
     def price_in(self, pricing: Pricing) -> None:
         """Build and measure variants in another precision from now on; what was learned in the one before is no longer shown."""
@@ -94,6 +102,8 @@ class Session:
             max_parameters=self._max_parameters(),
             max_memory_bytes=None if self.memory is None else self.options.max_memory_bytes,
             memory=self.memory,
+            energy_ratio=self.energy_ratio,
+            energy=self.energy,
         )
 
     def _max_parameters(self) -> int | None:
@@ -174,6 +184,9 @@ class Session:
         """Measure variants of the whole network, each in turns with the baseline, and fit what every width costs."""
         model = learn_latency(self, widths, granularity, baseline_ns)
         self.memory = self._learn_memory(widths)
+        if self.options.max_energy is not None:
+            energy = learn_energy(self, model, widths)
+            self.energy_ratio, self.energy = energy_ratio(self, energy), energy
         return model
 
     def _learn_memory(self, widths: Mapping[str, tuple[int, ...]]) -> MemoryModel | None:

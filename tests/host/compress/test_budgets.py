@@ -1,6 +1,8 @@
 """Compressions under a memory budget, and without whole blocks, on a device of known prices. Nothing here asserts on a time."""
 
+import dataclasses
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,22 @@ import torch
 from small_nets import randomised
 from torch import nn
 
+from device_agent.contract.device import Channel, Quantity
+from device_agent.contract.errors import InvalidRequest
+from device_agent.contract.measurement import Measurement
 from device_agent.contract.settings import Settings
 from host.cli.compress_view import show
+from host.compress.energy_budget import judge
 from host.compress.measuring import Measuring
 from host.compress.observer import Observer
-from host.compress.options import CompressOptions, LatencyTarget
+from host.compress.options import CompressOptions, EnergyBudget, LatencyTarget
 from host.compress.pipeline import compress
 from host.compress.rounds import Chooser, Round
 from host.compress.session import Session
 from host.compress.subject import Subject
 from host.compress.surgery import check_widths, load_compressed, prune, save_compressed
 from host.datasets.dataset import Dataset3, Split
-from host.search.planner import Infeasible
+from host.search.planner import Infeasible, solve
 from host.zoo.cifar_resnet import CifarResNet
 from host.zoo.registry import ZooModel
 from tests.support.priced_device import priced_device
@@ -180,3 +186,45 @@ def test_a_target_may_be_about_the_90th_percentile(subject: Subject, measuring: 
     )
     assert record["measured_ratio"] == pytest.approx(found.at(90).ratio)
     assert found.at(90).ratio != found.ratio.ratio
+
+
+def test_an_energy_budget_needs_a_meter(subject: Subject, measuring: Measuring, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="has no sensor of power or energy"):
+        compress(options(max_energy=EnergyBudget(ratio=0.5)), subject, measuring, out=tmp_path / "out", dry_run=True)
+
+
+def test_an_energy_budget_is_planned_for_and_judged(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Energy follows the time here, and a baseline's run takes 2 mJ."""
+    device = priced_device()
+    meter = Channel(name="total", quantity=Quantity.POWER, site="board", source="a test")
+    measuring = Measuring(
+        dataclasses.replace(device, info=dataclasses.replace(device.info, channels=(meter,))), Settings(threads=1), None
+    )
+    base: list[float] = []
+
+    def joules(measurement: Measurement, _channels: Any) -> dict[str, Any]:
+        median = statistics.median(measurement.latencies_ns())
+        base.append(median)
+        return {"joules": 2e-3 * median / base[0], "deviation": 0.01, "unavailable": None}
+
+    monkeypatch.setattr("host.compress.energy_budget.energy_per_run", joules)
+    monkeypatch.setattr("host.compress.energy_learning.energy_per_run", joules)
+    wanted = options(max_energy=EnergyBudget(joules=1.2e-3), target=LatencyTarget(ratio=0.9), method="uniform")
+    session = Session(wanted, subject, measuring, tmp_path / "out", Observer())
+    widths, granularity = session.widths()
+    model = session.learn(widths, granularity, 1e6)
+    assert session.energy_ratio == pytest.approx(0.6, rel=0.01)
+    losses = {name: {width: -float(width) for width in each} for name, each in widths.items()}
+    plan = solve(session.network, widths, losses, model, latency_ratio=0.9, budgets=session.budgets).plan
+    assert session.energy.predict(plan).ratio <= 0.6 * 1.01 < model.predict(solve(
+        session.network, widths, losses, model, latency_ratio=0.9).plan).ratio  # fmt: skip
+    kept = {name: range(count) for name, count in plan.kept.items()}
+    small = session.export(prune(session.analysed, session.original, kept), "small")
+    found, problem = judge(session, small)
+    assert problem is None or found["ratio"] > 0.6
+    assert found["ratio"] == pytest.approx(0.6, rel=0.1)
+    over, problem = judge(session, session.baseline)
+    assert over["ratio"] == pytest.approx(1.0, rel=0.01)
+    assert problem == "a run takes 2 mJ, 1.2 mJ are allowed"
