@@ -24,7 +24,7 @@ from host.compress.session import environment
 from host.compress.surgery import prune
 from host.fleet.devices import Device
 from host.results.store import ResultStore
-from host.search.granularity import Granularity, all_allowed_widths
+from host.search.granularity import Granularity, Step, all_allowed_widths, questions
 from host.search.network import Network, Plan
 from host.search.probe import Probe, probe_plans
 from host.zoo.registry import load_model
@@ -34,15 +34,19 @@ IMAGE = (3, 32, 32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How many variants are measured, and for how many seconds of runs: at least, and where the interval is wide at most."""
+    """How many variants are measured, and for how many seconds of runs: at least, and where the interval is wide at most.
 
+    The device is asked which widths are fast unless `multiple` is given, which is then taken to be.
+    """
+
+    multiple: int | None = None
     probes: int = 8
     held_out: int = 20
     probe_s: tuple[float, float] = (1.0, 4.0)
     held_out_s: tuple[float, float] = (2.5, 6.0)
 
 
-QUICK = Effort(probes=3, held_out=4, probe_s=(0.2, 0.5), held_out_s=(0.2, 0.5))
+QUICK = Effort(multiple=8, probes=3, held_out=4, probe_s=(0.2, 0.5), held_out_s=(0.2, 0.5))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +82,13 @@ class Nets:
         baseline = files.export(module, self._folder / f"{name}{files.suffix}")
         files.begin(module, analysed, baseline)
         asking = self._measuring((1.0, 4.0))
-        progress(f"{name}: asking which widths are fast")
-        where = environment(self._device.info, self._settings)
-        granularity = find_granularity(analysed.network, asking, Observer(), where, files)
+        if effort.multiple is None:
+            progress(f"{name}: asking which widths are fast")
+            where = environment(self._device.info, self._settings)
+            granularity = find_granularity(analysed.network, asking, Observer(), where, files)
+        else:
+            fast = Step(multiple=effort.multiple, over_next={}, decided=True)
+            granularity = Granularity(steps=dict.fromkeys(questions(analysed.network), fast))
         widths = all_allowed_widths(analysed.network, granularity)
         variants = _Variants(module, analysed, files, baseline, self._folder)
         probing, judging = self._measuring(effort.probe_s), self._measuring(effort.held_out_s)

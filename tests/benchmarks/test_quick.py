@@ -50,7 +50,9 @@ def run(name: str) -> Any:
     return document
 
 
-@pytest.mark.parametrize("name", ["bounds", "disturbed", "idle_agent", "fidelity", "sampler", "startup", "verdicts"])
+@pytest.mark.parametrize(
+    "name", ["bounds", "disturbed", "idle_agent", "fidelity", "latency_model", "sampler", "startup", "verdicts"]
+)
 def test_quick(name: str) -> None:
     run(name)
 
