@@ -39,13 +39,15 @@ class PricingChoice:
     def given_up(self, session: Session, reason: str) -> PricingChoice:
         """Return the choice of float32, since what was planned in int8 and trained did not hold its accuracy; remove its file."""
         (session.out / FILE_NAMES[INT8_STATIC][1]).unlink(missing_ok=True)
-        return _stay(session, {**self.document, "precision": FLOAT32}, reason)
+        session.observer.note(f"planning again, in float32: {reason}")
+        return _stay(session, self.document, reason)
 
 
 def choose_pricing(session: Session, baseline_ns: float, target: float) -> PricingChoice:
     """Try the baseline in static int8 on the device; return what plans for `target`, a ratio to `baseline_ns`, are made in.
 
-    Under `--precision int8` that is the fastest int8 that the device runs; under float32 nothing is tried.
+    The session is left pricing in it. Under `--precision int8` that is the fastest int8 that the device runs; under float32
+    nothing is tried.
     """
     document: dict[str, Any] = {
         "precision": FLOAT32,
@@ -55,87 +57,106 @@ def choose_pricing(session: Session, baseline_ns: float, target: float) -> Prici
         "validation_images": None,
         "macs_at_target": None,
     }
-    forced = session.options.precision == "int8"
     if session.options.precision == FLOAT32:
-        return _stay(session, document, "asked for by --precision float32", quiet=True)
+        return _stay(session, document, "asked for by --precision float32")
     if session.format.name != "onnx":
-        return _stay(session, document, f"int8 is not tried in {session.format.name} files", quiet=not forced)
+        return _stay(session, document, f"int8 is not planned in {session.format.name} files")
     session.observer.stage("trying the baseline in int8, in turns with float32")
-    latency = {"latency_ns": {"p50": baseline_ns}}
     static = static_variants(session.measuring.device.info, session.measuring.settings.provider)
+    latency = {"latency_ns": {"p50": baseline_ns}}
     trial = PrecisionTrial(
         session, session.original, session.baseline, latency, variants=static, evaluation_s=EVALUATION_S
     )
-    entries = trial.entries()
-    document["tried"] = entries
-    ran = [index for index, entry in enumerate(entries) if entry["ratio_to_float"] is not None]
-    faster = [index for index in ran if forced or entries[index]["decision"] == DecisionCode.FASTER.value]
-    for entry in entries:
-        if entry["ratio_to_float"] is not None:
-            entry["reason"] = latency_reason(entry["decision"])
-    if not faster:
-        return _stay(session, document, "no static int8 file of the baseline is faster than float32 here")
-    index = min(faster, key=lambda each: float(entries[each]["ratio_to_float"]))
-    entry, known = entries[index], trial.known()
-    document |= {"float_validation_accuracy": known.float32 / known.count, "validation_images": known.count}
-    variant = _that_holds(trial, trial.variants[index], entry, known)
-    if entry["reason"] is not None and not forced:
-        return _stay(session, document, f"the baseline in int8: {entry['reason']}")
-    pricing = int8_pricing(session, trial, variant, float(entry["ratio_to_float"]))
-    if not forced:
+    pricing, reason = _fast_and_exact(trial, document, forced=session.options.precision == "int8")
+    if pricing is not None and session.options.precision == "auto":
         kept = {each.precision: _macs_at(session, each, baseline_ns, target) for each in (pricing, _float32(session))}
         document["macs_at_target"] = kept
-        entry["reason"] = reason = _too_few(kept[INT8_STATIC], kept[FLOAT32])
-        if reason is not None:
-            return _stay(session, document, reason)
-    for other in entries:
-        if other is not entry and other["reason"] is None:
-            other["reason"] = f"{entry['types']} is faster"
-    entry["taken"] = True
+        reason = _too_few(kept[INT8_STATIC], kept[FLOAT32])
+    if pricing is None or (reason is not None and session.options.precision == "auto"):
+        session.observer.note(f"planning in float32: {reason}")
+        return _stay(session, document, str(reason))
     session.price_in(pricing)
-    session.observer.note(f"planning in {entry['precision']} ({entry['types']})")
-    return PricingChoice(pricing=pricing, document={**document, "precision": INT8_STATIC})
+    for entry in document["tried"]:
+        entry["taken"] = entry["validation_accuracy"] is not None  # only the one that may be taken was asked about
+        entry["reason"] = entry["reason"] or (None if entry["taken"] else "another int8 file is faster")
+    session.observer.note(f"planning in {pricing.key}")
+    return PricingChoice(pricing=pricing, document={**document, "precision": pricing.precision})
 
 
-def int8_pricing(session: Session, trial: PrecisionTrial, variant: Variant, ratio: float) -> Pricing:
+def _fast_and_exact(
+    trial: PrecisionTrial, document: dict[str, Any], *, forced: bool
+) -> tuple[Pricing | None, str | None]:
+    """Return the pricing of the fastest int8 file of the baseline if it is faster than float32 and as exact, else why none is.
+
+    `forced` takes the fastest that the device runs, whatever speaks against it. `document` gets what was found out.
+    """
+    document["tried"] = entries = trial.entries()
+    ran = [index for index, entry in enumerate(entries) if entry["ratio_to_float"] is not None]
+    for index in ran:
+        entries[index]["reason"] = latency_reason(entries[index]["decision"])
+    if not forced:
+        ran = [index for index in ran if entries[index]["decision"] == DecisionCode.FASTER.value]
+    if not ran:
+        return None, "no static int8 file of the baseline is faster than float32 here"
+    index = min(ran, key=lambda each: float(entries[each]["ratio_to_float"]))
+    entry, known = entries[index], trial.known()
+    document |= {"float_validation_accuracy": known.float32 / known.count, "validation_images": known.count}
+    variant, lost = _that_holds(trial, trial.variants[index], entry, known)
+    entry["reason"] = entry["reason"] or lost
+    if lost is not None and not forced:
+        return None, f"the baseline in int8: {lost}"
+    return _pricing(trial, variant, float(entry["ratio_to_float"])), None
+
+
+def _that_holds(
+    trial: PrecisionTrial, variant: Variant, entry: dict[str, Any], known: Correct
+) -> tuple[Variant, str | None]:
+    """Return the first variant of the same speed whose accuracy holds, else the most accurate one and why it does not.
+
+    `entry` becomes that variant's.
+    """
+    best, most, lost = variant, -1, None
+    for each in variant.same_speed():
+        try:
+            found = trial.accuracy(each)
+        except QuantizationFailed as error:
+            lost = lost or str(error)
+            continue
+        if found["correct"] <= most:
+            continue
+        best, most = each, int(found["correct"])
+        lost = accuracy_reason(most, known, trial.session.options.max_accuracy_drop)
+        entry.update(named(each), size_bytes=found["size_bytes"], host_agreement=found["host_agreement"])
+        entry["validation_accuracy"] = most / known.count
+        if lost is None:
+            break
+    return best, lost
+
+
+def _pricing(trial: PrecisionTrial, variant: Variant, ratio: float) -> Pricing:
     """Return the pricing of `variant`, in which the whole network takes `ratio` of its float32 latency."""
-    assert variant.scheme is not None
+    session, scheme = trial.session, variant.scheme
+    assert scheme is not None
     images = calibration_images(session.subject.data.train, seed=session.options.seed)
-    files = QuantizedFormat(session.format, variant.scheme, images)
     whole = trial.file(variant)
     layers = {node: layer for node, layer in session.baseline.layer_nodes.items() if node in whole.layer_nodes}
-    return Pricing(files=files, whole=describe(whole.path, layers), full_ratio=ratio, variant=variant)
+    return Pricing(
+        files=QuantizedFormat(session.format, scheme, images),
+        whole=describe(whole.path, layers),
+        full_ratio=ratio,
+        variant=variant,
+    )
 
 
 def _float32(session: Session) -> Pricing:
     return Pricing(files=session.format, whole=session.baseline)
 
 
-def _stay(session: Session, document: Mapping[str, Any], reason: str, *, quiet: bool = False) -> PricingChoice:
+def _stay(session: Session, document: Mapping[str, Any], reason: str) -> PricingChoice:
     session.price_in(_float32(session))
-    if not quiet:
-        session.observer.note(f"planning in float32: {reason}")
     tried = [{**entry, "taken": False, "reason": entry["reason"] or reason} for entry in document["tried"]]
-    return PricingChoice(pricing=session.pricing, document={**document, "tried": tried, "reason": reason})
-
-
-def _that_holds(trial: PrecisionTrial, variant: Variant, entry: dict[str, Any], known: Correct) -> Variant:
-    """Return the first variant of the same speed whose accuracy holds, else the most accurate one; fill in its entry."""
-    best, most, kept = variant, -1, entry["reason"]
-    for each in variant.same_speed():
-        try:
-            found = trial.accuracy(each)
-        except QuantizationFailed as error:
-            trial.session.observer.note(str(error))
-            continue
-        reason = accuracy_reason(found["correct"], known, trial.session.options.max_accuracy_drop)
-        if found["correct"] > most:
-            best, most = each, found["correct"]
-            entry.update(named(each), size_bytes=found["size_bytes"], host_agreement=found["host_agreement"])
-            entry.update(validation_accuracy=most / known.count, reason=reason or kept)
-        if reason is None:
-            break
-    return best
+    document = {**document, "precision": FLOAT32, "tried": tried, "reason": reason}
+    return PricingChoice(pricing=session.pricing, document=document)
 
 
 def _macs_at(session: Session, pricing: Pricing, baseline_ns: float, target: float) -> int | None:

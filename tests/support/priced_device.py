@@ -6,6 +6,7 @@ outputs are ONNX Runtime's. That real agents answer in the same way is for tests
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -30,9 +31,13 @@ from device_agent.contract.measurement import (
 )
 from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.worker.order import blocks
+from host.compress.session import environment
 from host.fleet.client import AgentClient
 from host.fleet.devices import Device
 from host.fleet.upload import PushReport, describe_file
+from host.results.store import ResultStore
+from host.search.granularity import Granularity, Role, Step
+from host.search.network import LayerKind
 
 #: Channels are computed in blocks of so many.
 BLOCK = 8
@@ -174,3 +179,14 @@ def priced_device(**prices: Any) -> Device:
     """Return a device named bench with the prices of PricedClient."""
     client = PricedClient(**prices)
     return Device(name="bench", client=cast(AgentClient, client), info=client.describe())
+
+
+def answer_granularity(store: ResultStore, device: Device, settings: Settings) -> None:
+    """Keep in the store what the device would say of widths in float32 and in int8, so that nobody asks it."""
+    for precision in ("float32", "int8-static u8s87", "int8-static u8u88"):
+        where = environment(device.info, settings, precision)
+        for kind in LayerKind:
+            for role in Role:
+                step = Step(multiple=BLOCK, over_next={}, decided=True)
+                fact = Granularity(steps={(kind, role): step}).to_dict()
+                store.put_device_fact(json.dumps(where, sort_keys=True), f"granularity {kind.value} {role.value}", fact)

@@ -38,6 +38,7 @@ from tests.host.compress.test_pipeline import device as device
 from tests.host.compress.test_pipeline import real_device as real_device
 from tests.host.compress.test_pipeline import store as store
 from tests.host.compress.test_pipeline import subject as subject
+from tests.support.priced_device import answer_granularity
 
 U8S8, U8U8 = (
     Variant(precision="int8-static", scheme=Scheme(activations="U8", weights=weights), calibration="minmax")
@@ -295,8 +296,12 @@ def test_a_compression_to_int8_ends_in_a_record_and_repeats_nothing(
     out = tmp_path / "out"
     wanted = options(precision="int8", epochs=1, target=LatencyTarget(ratio=0.75))
     state = {name: value.clone() for name, value in subject.model.module.state_dict().items()}
-    record = compress(wanted, subject, measuring_on(device, store), out=out)
+    measuring = measuring_on(device, store)
+    answer_granularity(store, device, measuring.settings)
+    record = compress(wanted, subject, measuring, out=out)
     jsonschema.validate(json.loads(json.dumps(record)), SCHEMA)
+    assert record["pricing"]["precision"] == record["precision"]["chosen"]  # planned in it, though it is slower here
+    assert [each["reason"] for each in record["pricing"]["tried"] if each["taken"]] == ["slower than float32 here"]
     taken = [each for each in record["precision"]["tried"] if each["taken"]]
     assert [each["precision"] for each in taken] == [record["precision"]["chosen"]]
     assert taken[0]["precision"].startswith("int8")
