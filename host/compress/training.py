@@ -28,8 +28,7 @@ __all__ = [
 
 # Trying out a memory layout costs about ten steps, which a short training would not win back.
 LAYOUT_TRIAL_MIN_STEPS = 100
-#: Batch norm fails on a batch of one.
-LEAST_IMAGES = 2
+LEAST_IMAGES = 2  # of a process in a batch: batch norm fails on one
 
 
 def train(

@@ -65,7 +65,9 @@ def test_two_workers_train_by_the_recipe_and_leave_the_device_alone(begin: Begin
     test = session.subject.data.test
     before = evaluate(start.module, test.images, test.labels).loss
     state = fine_tune(session, start, name="round 1 of 1", epochs=4)
-    assert evaluate(state.module, test.images, test.labels).loss < 0.9 * before
+    after = evaluate(state.module, test.images, test.labels)
+    assert after.loss < before  # not by much: its teacher, the original, has learned nothing
+    assert after.accuracy > 0.7
     assert (client.measurements, client.inferences) == asked
     assert (session.out / "round-1-of-1.training").exists()
     again = fine_tune(session, half(session), name="round 1 of 1", epochs=4)
