@@ -10,6 +10,7 @@ from typing import Any
 
 from host.compress.frontier import front_of
 from host.compress.session import Session
+from host.compress.trace import prediction_values
 from host.results.environment import host_environment
 from host.search.latency import LatencyModel
 from host.search.network import Group, Layer, Network, Plan
@@ -154,6 +155,7 @@ def probes_of(session: Session, model: LatencyModel | None) -> list[dict[str, An
                 "measured_interval": None if value["low"] is None else [value["low"], value["high"]],
                 "predicted_ratio": None if said is None else said["ratio"],
                 "predicted_interval": None if said is None else said["interval"],
+                "extrapolated": [] if said is None else said["extrapolated"],
                 "basis": None if said is None else basis,
                 "macs": session.network.macs(value["kept"]),
             }
@@ -163,12 +165,5 @@ def probes_of(session: Session, model: LatencyModel | None) -> list[dict[str, An
 
 def _left_out(model: LatencyModel, kept: Mapping[str, int]) -> dict[str, Any] | None:
     plan = Plan(kept=dict(kept))
-    others = [probe for probe in model.probes if probe.plan.key() != plan.key()]
-    full = model.network.full_plan().key()
-    if all(probe.plan.key() == full for probe in others):
-        return None
-    found = LatencyModel.fit(
-        model.network, others, model.baseline_ns, model.granularity, full_ratio=model.full_ratio
-    ).predict(plan)
-    interval = None if found.low is None or found.high is None else [found.low, found.high]
-    return {"ratio": found.ratio, "interval": interval}
+    others = model.without(plan)
+    return None if others is None else prediction_values(others.predict(plan))

@@ -8,6 +8,7 @@ from typing import Any
 
 from device_agent.contract.measurement import MeasureEvent
 from host.compress.observer import Observer
+from host.search.cost import Prediction
 from host.search.network import Plan
 
 
@@ -46,9 +47,9 @@ class Trace:
         """Keep a variant of the whole network that ran in turns with the baseline; `value` is the journal's."""
         self.probes[key] = dict(value)
 
-    def prediction(self, key: str, ratio: float, low: float | None, high: float | None) -> None:
+    def prediction(self, key: str, said: Prediction) -> None:
         """Keep what the latency model said of the probe `key` before the device did."""
-        self.predictions[key] = {"ratio": ratio, "interval": None if low is None or high is None else [low, high]}
+        self.predictions[key] = prediction_values(said)
 
     def candidate(self, round_name: str, method: str, plan: Plan, accuracy: float | None, measured: float) -> None:
         """Keep a candidate with its validation accuracy before fine-tuning."""
@@ -110,3 +111,9 @@ class Timeline(Observer):
         """Return name and seconds of every stage so far, in order."""
         ends = [began for _, began in self._stages[1:]] + [self.seconds]
         return [{"name": text, "seconds": end - began} for (text, began), end in zip(self._stages, ends, strict=True)]
+
+
+def prediction_values(said: Prediction) -> dict[str, Any]:
+    """Return a prediction as plain JSON values."""
+    interval = None if said.low is None or said.high is None else [said.low, said.high]
+    return {"ratio": said.ratio, "interval": interval, "extrapolated": list(said.extrapolated)}
