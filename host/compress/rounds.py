@@ -191,7 +191,7 @@ class Chooser:
             probe = session.probe(key, plan, lambda: self._cut(plan), longer=longer)
             probes.append(probe)
             prediction = self.model.predict(plan)
-            session.trace.prediction(key, prediction.ratio, prediction.low, prediction.high)
+            session.trace.prediction(key, prediction)
             beyond = (
                 f" (beyond what was probed at {', '.join(prediction.extrapolated)})" if prediction.extrapolated else ""
             )
@@ -211,8 +211,7 @@ class Chooser:
         )
         plan = found.best.plan
         predicted = self.model.predict(plan).ratio
-        for probe in probes:
-            self.model = self.model.updated(probe)
+        self.model = self.model.updated(*probes)
         # Kept in the journal: sums in another order may break ties otherwise, and trained weights belong to these channels.
         indices = session.once(
             f"{wanted.name} {method} channels {_digest(plan)}",
