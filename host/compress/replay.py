@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from host.compress.evaluation import evaluate, recalibrate_batch_norm
+from host.compress.cutting import cut_and_refit
+from host.compress.evaluation import evaluate
 from host.compress.finetune import fine_tune
 from host.compress.plan_file import read_plan
-from host.compress.rounds import RECALIBRATION_BATCHES, Candidate
+from host.compress.rounds import Candidate
 from host.compress.session import Session, State
-from host.compress.surgery import prune
 from host.search.meeting import Found, Tried
 from host.search.network import Plan
 
@@ -28,12 +28,11 @@ def replayed(session: Session, path: Path) -> Candidate:
     if given.weights != session.subject.fingerprints()["weights"]:
         session.observer.note("the plan was made for other weights: which channels matter least may differ in these")
     plan = Plan(kept={name: len(indices) for name, indices in given.kept.items()})
-    module = prune(session.analysed, session.original, given.kept)
+    data = session.subject.data
+    module = cut_and_refit(session.analysed, session.original, given.kept, data.train, seed=session.options.seed)
     probe = session.probe("plan", plan, lambda: module)
     there = "" if given.latency_ratio is None else f", {given.latency_ratio:.3f}x where the plan was made"
     session.observer.note(f"measured {probe.ratio:.3f}x of the baseline's latency{there}")
-    data = session.subject.data
-    recalibrate_batch_norm(module, data.train.images, RECALIBRATION_BATCHES)
     accuracy = evaluate(module, data.validation.images, data.validation.labels).accuracy
     session.observer.note(f"validation accuracy before fine-tuning {accuracy:.1%}")
     session.trace.candidate("given plan", METHOD, plan, accuracy, probe.ratio)

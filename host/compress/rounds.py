@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from host.compress.cuts import PrunableNetwork
-from host.compress.evaluation import evaluate, recalibrate_batch_norm
+from host.compress.cutting import RECALIBRATION_BATCHES, cut_and_refit
+from host.compress.evaluation import evaluate
 from host.compress.finetune import recipe_for
 from host.compress.groups import analyse
 from host.compress.importance import raw_scores, scores
 from host.compress.losses import label_loss
 from host.compress.ranking import Rank, Ranking
-from host.compress.reconstruction import Reconstruction, images_for
 from host.compress.search import LEAST_USE, finalists, search_plans
 from host.compress.sensitivity import calibration_batches, estimated_losses, measure_losses
 from host.compress.session import Session, State
@@ -33,9 +33,6 @@ from host.search.solution import TOLERANCE, with_dropped
 from host.search.surrogate import Losses
 
 CALIBRATION_IMAGES = 256
-RECALIBRATION_BATCHES = 4
-#: Images that the weights of a measured candidate are refitted on.
-FITTED_IMAGES = 512
 #: How much longer a plan that measured just under the target is measured before it is trained.
 CONFIRMED_LONGER = 4.0
 #: Plans of a search that the device measures where the latency has to be met.
@@ -217,12 +214,8 @@ class Chooser:
             f"{wanted.name} {method} channels {_digest(plan)}",
             lambda: self._channels(plan),
         )
-        module = prune(self.current, self.start.module, indices)
-        data = session.subject.data
-        count = images_for(self.current, FITTED_IMAGES)
-        fitted = calibration_batches(data.train, count, batch_size=count, seed=session.options.seed)[0][0]
-        Reconstruction(self.current, self.start.module, fitted, seed=session.options.seed).fit(module, indices)
-        recalibrate_batch_norm(module, data.train.images, RECALIBRATION_BATCHES)
+        data, seed = session.subject.data, session.options.seed
+        module = cut_and_refit(self.current, self.start.module, indices, data.train, seed=seed)
         accuracy = evaluate(module, data.validation.images, data.validation.labels).accuracy
         session.observer.note(f"validation accuracy before fine-tuning {accuracy:.1%}")
         session.trace.candidate(wanted.name, method, plan, accuracy, found.best.ratio)
