@@ -82,10 +82,11 @@ def _budgets(record: Mapping[str, Any]) -> Iterator[str]:
             )
     energy = record.get("energy")
     if energy and energy["ratio"] is not None and energy["budget_ratio"] is not None:
-        share = energy["ratio"] / energy["budget_ratio"]
+        used = energy["ratio"] / energy["budget_ratio"]
         yield (
-            f"the energy budget {'binds' if share >= BINDS else 'does not bind'}: {render.ratio_text(energy['budget_ratio'])} of "
-            f"the baseline's is allowed, the result takes {render.ratio_text(energy['ratio'])}, {render.percent_text(share)} of it"
+            f"the energy budget {'binds' if used >= BINDS else 'does not bind'}: {render.ratio_text(energy['budget_ratio'])} "
+            f"of the baseline's is allowed, the result takes {render.ratio_text(energy['ratio'])}, "
+            f"{render.percent_text(used)} of it"
         )
 
 

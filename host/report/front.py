@@ -110,8 +110,8 @@ def front(record: Mapping[str, Any]) -> Markup | None:
         (
             render.ratio_text(each["latency_ratio"]),
             render.number_text(each["loss"]),
-            render.count_text(each["parameters"]),
-            render.bytes_text(each["size_bytes"]),
+            render.count_text(each.get("parameters")),
+            render.bytes_text(each.get("size_bytes")),
             str(sum(each["kept"].values())),
         )
         for each in points

@@ -147,10 +147,8 @@ def figures(record: Mapping[str, Any]) -> Markup:
         rows.append((label, text(before[key]), text(after[key]), _ratio(before[key], after[key])))
     energy = record.get("energy")
     if energy:
-        joules = (energy["baseline_j"], energy["result_j"])
-        rows.append(
-            ("energy per run", *(render.energy_text(each) for each in joules), render.ratio_text(energy["ratio"]))
-        )
+        first, last = (render.energy_text(energy[key]) for key in ("baseline_j", "result_j"))
+        rows.append(("energy per run", first, last, render.ratio_text(energy["ratio"])))
     columns = ("", "baseline", "compressed", "change")
     return section(
         "figures",
