@@ -30,7 +30,7 @@ def path(record: Mapping[str, Any]) -> Markup | None:
         for each in candidates
     ]
     marked = [index for index, each in enumerate(candidates) if each["taken"]]
-    charts = [_accuracies(record, candidates)]
+    charts = [_accuracies(record, candidates)] if any(each["accuracy"] is not None for each in candidates) else []
     if tried:
         charts.insert(0, _tries(record, tried))
     searches = [each for each in record.get("search") or () if each["candidates"]]

@@ -92,7 +92,7 @@ def test_the_figures_are_the_records(record: dict[str, Any]) -> None:
 def test_charts_tell_what_they_show(record: dict[str, Any]) -> None:
     page = report_page(record)
     found = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(found) == 8
+    assert len(found) == 9
     for drawing in found:
         root = ElementTree.fromstring(drawing)
         assert root.get("role") == "img"
