@@ -18,10 +18,7 @@ pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
 FILES = Path(__file__).parents[2] / "fixtures" / "tflite"
 
 
-#: What the converter folds into the weights before it cannot be told from the module, so variants are good for timing only.
-FOLDED = {"excite", "layer_scale"}
-
-
+# "gated" takes every other channel of what goes, which is refused (test_tflite_format.py).
 @pytest.fixture(scope="module", params=[name for name in NETS if name != "gated"])
 def case(request):
     module = net(request.param)
