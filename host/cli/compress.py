@@ -108,7 +108,11 @@ if TYPE_CHECKING:
     help="Processes that share the fine-tuning; by default one per GPU with 32 images of a batch or more.",
 )
 @click.option(
-    "--probes", type=click.IntRange(min=2), default=6, show_default=True, help="Variants that latency is learned from."
+    "--probes",
+    type=click.IntRange(min=2),
+    default=6,
+    show_default=True,
+    help="Variants that latency is learned from, at most; fewer where earlier models told enough.",
 )
 @click.option(
     "--runtime",
