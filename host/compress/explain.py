@@ -63,10 +63,11 @@ def _budgets(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"latency: {render.ratio_text(target)} of the baseline's was asked for; nothing was trained yet"
         return
     used = result["latency_ratio"] / target
-    verb = "binds" if used >= BINDS else "does not bind"
+    verb = "binds" if used >= BINDS else "is not used up"
+    why = f"; {record['reason']}" if used < BINDS and record["reason"] else ""
     yield (
         f"the latency budget {verb}: {render.ratio_text(target)} of the baseline's was asked for, the result takes "
-        f"{render.ratio_text(result['latency_ratio'])}, {render.percent_text(used)} of it"
+        f"{render.ratio_text(result['latency_ratio'])}, {render.percent_text(used)} of it{why}"
     )
     budgets = record.get("budgets") or {}
     for key, label, field in (

@@ -29,6 +29,7 @@ def record() -> dict[str, Any]:
             {"round": "round 2 of 2", "method": "latency", "accuracy": 0.9, "measured_ratio": 0.49, "kept": {}, "taken": True},
             {"round": "round 2 of 2", "method": "uniform", "accuracy": 0.8, "measured_ratio": 0.48, "kept": {}, "taken": False},
         ],
+        reason=None,
         left_alone=[{"layer": "head", "reason": "it produces the network's output"}],
         granularity={
             "steps": [
@@ -98,8 +99,9 @@ def test_the_budgets_say_which_of_them_binds(record: dict[str, Any]) -> None:
     assert explain(record).budgets[2] == (
         "the energy budget does not bind: 0.800x of the baseline's is allowed, the result takes 0.600x, 75.0 % of it"
     )
-    record["result"]["latency_ratio"] = 0.4
-    assert explain(record).budgets[0].startswith("the latency budget does not bind")
+    record["result"]["latency_ratio"], record["reason"] = 0.4, "no other width fits"
+    assert explain(record).budgets[0].startswith("the latency budget is not used up: 0.500x")
+    assert explain(record).budgets[0].endswith("80.0 % of it; no other width fits")
 
 
 def test_nothing_is_said_of_what_is_not_known(record: dict[str, Any]) -> None:
