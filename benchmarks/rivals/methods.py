@@ -10,13 +10,12 @@ from importlib import import_module, util
 from benchmarks.rivals.trial import Pruned, Trial
 
 OURS = "ours"
-TORCH_PRUNING = ("torch_pruning", "torch-pruning==1.6.1")
-MODELOPT = ("modelopt", "nvidia-modelopt==0.47.* requests huggingface_hub torchprofile==0.0.4")
+INSTALL = "pip install 'boardfit[rivals]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """`where` is module:function below benchmarks.rivals. `needs`: an importable name and what pip is given to have it.
+    """`where` is module:function below benchmarks.rivals. `needs`: the packages of the extra that it imports.
 
     `tuned`: the function has spent the fine-tuning budget itself.
     """
@@ -25,14 +24,12 @@ class Method:
     title: str
     where: str
     arguments: tuple[tuple[str, object], ...] = ()
-    needs: tuple[str, str] | None = None
+    needs: tuple[str, ...] = ()
     tuned: bool = False
 
     def missing(self) -> str | None:
         """Return the command that installs what is missing; None if nothing is."""
-        if self.needs is None or util.find_spec(self.needs[0]) is not None:
-            return None
-        return f"pip install --no-deps {self.needs[1]}"
+        return None if all(util.find_spec(name) is not None for name in self.needs) else INSTALL
 
     def function(self) -> Callable[[Trial, float], Pruned]:
         module, _, name = self.where.partition(":")
@@ -45,7 +42,7 @@ def _torch_pruning(name: str, title: str, criterion: str, everywhere: bool) -> M
         title=f"Torch-Pruning, {title}",
         where="torch_pruning:torch_pruning",
         arguments=(("criterion", criterion), ("everywhere", everywhere)),
-        needs=TORCH_PRUNING,
+        needs=("torch_pruning",),
     )
 
 
@@ -59,7 +56,12 @@ METHODS = {
         _torch_pruning("tp-uniform-l2", "uniform, l2", "l2", False),
         Method(name="halp", title="HALP-style knapsack", where="halp:halp", tuned=True),
         Method(name="netadapt", title="NetAdapt", where="netadapt:netadapt", tuned=True),
-        Method(name="fastnas", title="ModelOpt FastNAS", where="fastnas:fastnas", needs=MODELOPT),
+        Method(
+            name="fastnas",
+            title="ModelOpt FastNAS",
+            where="fastnas:fastnas",
+            needs=("modelopt", "requests", "huggingface_hub", "torchprofile"),
+        ),
         _torch_pruning("tp-global-l2", "global, l2", "l2", True),
         _torch_pruning("tp-uniform-taylor", "uniform, Taylor", "taylor", False),
         Method(name=OURS, title="host compress", where="ours:ours", tuned=True),

@@ -146,8 +146,8 @@ def test_the_table_shows_filled_unfilled_missed_and_missing(tmp_path: Path) -> N
 
 
 def test_a_package_that_is_missing_says_how_to_get_it() -> None:
-    method = Method(name="x", title="x", where="x:x", needs=("no_such_package_at_all", "such-a-package==1"))
-    assert method.missing() == "pip install --no-deps such-a-package==1"
+    method = Method(name="x", title="x", where="x:x", needs=("torch", "no_such_package_at_all"))
+    assert method.missing() == "pip install 'boardfit[rivals]'"
     assert METHODS[OURS].missing() is None
 
 
