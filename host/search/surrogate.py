@@ -108,7 +108,7 @@ class Surrogate:
 
     @staticmethod
     def _cut(channels: int, width: int) -> float:
-        return math.log(channels / (width or 0.5))  # 0: the branch is dropped
+        return math.log((channels or 0.5) / (width or 0.5))  # 0: the branch is dropped, in this round or before
 
     def _ranges(self) -> Floats:
         """Return how far each feature can move; of sums, as if groups were cut by chance."""
