@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import solve_triangular
 
 from host.search.features import Floats
 from host.search.observations import BASELINE, KEPT, Observation
@@ -153,5 +154,5 @@ class _Covariance:
 
     def _likelihood(self, spreads: Spreads, logs: Floats, doubt: Floats) -> float:
         lower = np.linalg.cholesky(self(spreads, doubt))
-        whitened = np.linalg.solve(lower, logs)
+        whitened = solve_triangular(lower, logs, lower=True)
         return float(-(whitened @ whitened) / 2 - np.log(np.diag(lower)).sum())
