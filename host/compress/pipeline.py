@@ -97,9 +97,16 @@ def compress(
         chooser = Chooser(session, session.start(), wanted, model, widths)
         candidate = best_of(chooser.candidates(_methods(options)), wanted)
         return _dry(session, baseline, target, candidate, model, choice.document)
-    attempt, model = _reach(session, target, baseline_ns)
-    if attempt.lost is not None and options.precision != "int8":
-        choice = choice.given_up(session, f"the network that was trained for int8: {attempt.lost}")
+    may_give_up = session.pricing.variant is not None and options.precision != "int8"
+    try:
+        attempt, model = _reach(session, target, baseline_ns)
+        lost = attempt.lost
+    except Infeasible as error:
+        if not may_give_up:
+            raise
+        lost = str(error)
+    if lost is not None and may_give_up:
+        choice = choice.given_up(session, f"planned in int8, {lost}")
         attempt, model = _reach(session, target, baseline_ns)
     return finish(session, baseline, model, attempt, choice.document)
 

@@ -112,7 +112,7 @@ def test_int8_that_loses_its_accuracy_in_training_makes_room_for_float32(
     out = tmp_path / "out"
     record = run(subject, priced_device(int8=0.7), store, out)
     assert record["pricing"]["precision"] == record["precision"]["chosen"] == "float32"
-    assert "that was trained for int8: validation accuracy is" in record["pricing"]["reason"]
+    assert "planned in int8, validation accuracy is" in record["pricing"]["reason"]
     assert not any(each["taken"] for each in record["pricing"]["tried"])
     assert [each["name"] for each in record["training"]][:2] == ["int8 round 1 of 1", "round 1 of 1"]
     assert not (out / "model.int8.onnx").exists()
