@@ -59,7 +59,7 @@ def _sentence(text: str) -> str:
 
 def _tiles(record: Mapping[str, Any]) -> Markup:
     before, after = record["baseline"], record["result"]
-    ratio = f"{render.ratio_text(after['latency_ratio'])}"
+    ratio = f"paired {render.ratio_text(after['latency_ratio'])}"
     interval = after["latency_ratio_interval"]
     if interval is not None:
         ratio += f" {render.interval_text(*interval)}"
