@@ -87,7 +87,7 @@ if TYPE_CHECKING:
 @click.option(
     "--candidates",
     type=click.IntRange(min=1),
-    default=32,
+    default=24,
     show_default=True,
     help="Plans of equal latency that a round ranks at most, without training, before the best go to the device.",
 )
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Fine-tuning, over all rounds.  [default: 8]")
 @click.option("--batch-size", type=click.IntRange(min=2), help="[default: 64]")
-@click.option("--learning-rate", type=float, help="[default: 0.02]")
+@click.option("--learning-rate", type=float, help="[default: 0.01]")
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),

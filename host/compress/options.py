@@ -22,8 +22,9 @@ PRECISIONS = ("auto", "float32", "int8")
 
 #: Percentiles of a latency target.
 PERCENTILES = (50, 90)
-#: Beyond this speed-up the cut is made in rounds with fine-tuning between them: losses of single groups stop adding up.
-ONE_SHOT_RATIO = 1 / 1.5
+#: Below this ratio the cut is made in rounds with fine-tuning between them. At 0.49x, weights refitted, two rounds were no
+#: better than one (docs/search.md), and take twice the searching and measuring.
+ONE_SHOT_RATIO = 0.45
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +100,11 @@ class CompressOptions:
     method: str = "latency"
     criterion: str = "taylor"
     sensitivity: str = "measured"
-    candidates: int = 32
+    candidates: int = 24
     search_seconds: float | None = None
     epochs: int = 8
     batch_size: int = 64
-    learning_rate: float = 0.02
+    learning_rate: float = 0.01
     recipe: Mapping[str, Any] = field(default_factory=dict)
     rounds: int | None = None
     workers: int | None = None
@@ -146,7 +147,7 @@ class CompressOptions:
                 raise InvalidRequest(f"{name}={value} must not be negative")
 
     def rounds_for(self, ratio: float) -> int:
-        """Return how many rounds a cut to `ratio` of the latency takes: steps of about 1.5x each, at most one per epoch."""
+        """Return how many rounds a cut to `ratio` of the latency takes: steps of ONE_SHOT_RATIO each, at most one per epoch."""
         if self.rounds is not None:
             return self.rounds
         rounds = 1

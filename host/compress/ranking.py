@@ -18,9 +18,9 @@ from host.datasets.dataset import Split
 
 #: Images that the weights of a candidate are refitted on, and those that rank it.
 FITTED_IMAGES = 128
-RANKED_IMAGES = 512
+RANKED_IMAGES = 384
 #: Positions per image whose outputs the weights of a candidate are refitted to.
-POSITIONS = 32
+POSITIONS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,8 @@ from host.search.solution import TOLERANCE, with_dropped
 from host.search.surrogate import Losses
 
 CALIBRATION_IMAGES = 256
+#: Batches of them that losses are measured on: they are no more than the search's beginning.
+LOSS_BATCHES = 4
 #: How much longer a plan that measured just under the target is measured before it is trained.
 CONFIRMED_LONGER = 4.0
 #: Plans of a search that the device measures where the latency has to be met.
@@ -112,7 +114,7 @@ class Chooser:
         session.observer.stage(f"{wanted.name}: what each width would cost in accuracy")
         self.estimates = estimated_losses(self.current, self.scores, self.widths)
         if session.options.sensitivity == "measured":
-            self.losses = self._losses(batches)
+            self.losses = self._losses(batches[:LOSS_BATCHES])
         else:
             raw = raw_scores(self.current, start.module, criterion, batches=batches, loss=loss, seed=seed)
             self.losses = estimated_losses(self.current, raw, self.widths)
@@ -165,6 +167,8 @@ class Chooser:
                 "even losses": {name: {w: v**0.5 for w, v in row.items()} for name, row in self.losses.items()},
             },
             rank=self._rank,
+            # A round that is followed by another need not be the best: what it leaves is cut again.
+            most=session.options.candidates if wanted.tries > 1 else -(-session.options.candidates // 2),
         )
         self.learned = found.losses
         session.trace.searches.append(found.document)

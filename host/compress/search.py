@@ -42,11 +42,12 @@ def search_plans(
     starts: Mapping[str, Plan],
     losses: Mapping[str, Losses],
     rank: Callable[[Plan], Rank],
+    most: int,
 ) -> Searched:
-    """Search for plans predicted at `ratio` of the baseline's latency at most; `name` is the round's, for the journal.
+    """Search for plans predicted at `ratio` of the baseline's latency at most, and rank up to `most` of them.
 
-    `exact` is the round's program, with all other budgets. A search that was stopped goes on after the last plan that it ranked.
-    Raises Infeasible if no plan keeps the budgets.
+    `name` is the round's, for the journal; `exact` the round's program, with all other budgets. A search that was stopped goes
+    on after the last plan that it ranked. Raises Infeasible if no plan keeps the budgets.
     """
     options, network = session.options, session.network
 
@@ -73,7 +74,7 @@ def search_plans(
         losses=losses,
         solve=solve,
         fits=fits,
-        patience=Patience(most=options.candidates),
+        patience=Patience(most=most),
         seed=options.seed,
     )
 
@@ -102,13 +103,13 @@ def search_plans(
         # The end is an entry too: a search that is over asks for no plan again.
         row = session.once(f"{name} candidate {len(rows)}", next_one)
         if row is None:
-            stopped = "candidates" if len(rows) >= options.candidates else "no-gain"
+            stopped = "candidates" if len(rows) >= most else "no-gain"
             break
         rows.append(row)
         search.tell(
             Proposal(number=row["number"], origin=row["origin"], plan=Plan(kept=row["kept"])), row["divergence"]
         )
-        session.observer.step(len(rows), options.candidates)
+        session.observer.step(len(rows), most)
     document = {"round": name, "latency_ratio": ratio, "stopped": stopped, "candidates": rows}
     return Searched(ranked=tuple(search.best(len(rows))), losses=search.learned_losses(), document=document)
 

@@ -24,7 +24,7 @@ def test_a_target_is_one_sensible_number(wrong: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "rounds"), [(0.9, 1), (0.67, 1), (0.66, 2), (0.5, 2), (0.44, 3), (0.35, 3), (0.25, 4)]
+    ("ratio", "rounds"), [(0.9, 1), (0.5, 1), (0.45, 1), (0.44, 2), (0.35, 2), (0.21, 2), (0.2, 3)]
 )
 def test_harder_targets_take_more_rounds(ratio: float, rounds: int) -> None:
     assert options().rounds_for(ratio) == rounds
