@@ -52,7 +52,7 @@ def write_tflite_convolutions(path: Path, *, channels: int, size: int, layers: i
     Input `x` [1, size, size, 3] float32, output `y` [1, 1, 1, channels]. Put together from the schema that LiteRT ships.
     """
     try:
-        import flatbuffers  # type: ignore[import-untyped]  # has neither stubs nor py.typed
+        import flatbuffers
         import numpy as np
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:

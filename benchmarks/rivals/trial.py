@@ -29,7 +29,7 @@ from host.datasets.dataset import Dataset3
 
 CALIBRATION_IMAGES = 256
 BATCH = 64
-LEARNING_RATE = 0.02
+LEARNING_RATE = 0.01
 OPSET, IR_VERSION = 17, 8
 
 

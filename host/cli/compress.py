@@ -245,7 +245,9 @@ def command(
             on_event=lines.event,
         )
         try:
-            record = compress(options, subject, measuring, out=folder, observer=lines, dry_run=dry_run, front=front or ())
+            record = compress(
+                options, subject, measuring, out=folder, observer=lines, dry_run=dry_run, front=front or ()
+            )
         except (KeyboardInterrupt, TransientError, LeaseLost):
             lines.note(f"finished steps are kept in {folder}; the same command goes on after them")
             raise
