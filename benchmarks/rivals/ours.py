@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.rivals.subjects import CLASSES, SHAPE
-from benchmarks.rivals.trial import BATCH, LEARNING_RATE, OutOfReach, Pruned, Shot, Trial
+from benchmarks.rivals.trial import BATCH, OutOfReach, Pruned, Shot, Trial
 from host.compress.observer import Observer
 from host.compress.options import CompressOptions, LatencyTarget
 from host.compress.pipeline import compress
@@ -63,7 +63,6 @@ def ours(trial: Trial, target: float) -> Pruned:
         target=LatencyTarget(ratio=target),
         epochs=trial.net.epochs,
         batch_size=BATCH,
-        learning_rate=LEARNING_RATE,
         threads=1,
         precision="float32",
         seed=trial.seed,

@@ -17,6 +17,7 @@ from benchmarks.rivals.methods import METHODS, OURS
 from benchmarks.rivals.subjects import NETS
 from benchmarks.rivals.trial import BATCH, LEARNING_RATE
 from benchmarks.table import Goal, Row
+from host.compress.options import LEARNING_RATE as REFITTED_RATE
 
 ABOUT = (rivals.__doc__ or "").strip()
 SIGNIFICANT = 0.05
@@ -217,7 +218,8 @@ class Report:
         lines = [
             f"ours against its rivals: {tally['won']} won, {tally['tie']} ties, {tally['lost']} lost, by McNemar's test (mid-p, "
             f"two-sided, {SIGNIFICANT:g}) on the same test images, one verdict per seed; a missed target counts as lost",
-            f"fine-tuning, the same for all: {budgets}; SGD, cosine from {LEARNING_RATE:g}, batches of {BATCH}, crops and flips, "
+            f"fine-tuning, the same for all: {budgets}; SGD, cosine from {LEARNING_RATE:g} (ours, "
+            f"whose weights are refitted first, from {REFITTED_RATE:g}), batches of {BATCH}, crops and flips, "
             "distillation from the baseline",
             "measured: candidates, layers and look-up entries timed on the device; host s: everything but the test images, "
             "training and waiting for the device included",

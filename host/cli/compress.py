@@ -87,7 +87,7 @@ if TYPE_CHECKING:
 @click.option(
     "--candidates",
     type=click.IntRange(min=1),
-    default=24,
+    default=32,
     show_default=True,
     help="Plans of equal latency that a round ranks at most, without training, before the best go to the device.",
 )

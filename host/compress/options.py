@@ -22,6 +22,8 @@ PRECISIONS = ("auto", "float32", "int8")
 
 #: Percentiles of a latency target.
 PERCENTILES = (50, 90)
+#: Refitted weights are lost at higher rates.
+LEARNING_RATE = 0.01
 #: Below this ratio the cut is made in rounds with fine-tuning between them. At 0.49x, weights refitted, two rounds were no
 #: better than one (docs/search.md), and take twice the searching and measuring.
 ONE_SHOT_RATIO = 0.45
@@ -100,11 +102,11 @@ class CompressOptions:
     method: str = "latency"
     criterion: str = "taylor"
     sensitivity: str = "measured"
-    candidates: int = 24
+    candidates: int = 32
     search_seconds: float | None = None
     epochs: int = 8
     batch_size: int = 64
-    learning_rate: float = 0.01
+    learning_rate: float = LEARNING_RATE
     recipe: Mapping[str, Any] = field(default_factory=dict)
     rounds: int | None = None
     workers: int | None = None

@@ -47,7 +47,7 @@ class Patience:
     """When to stop: after `most` scores, or when the last `without_gain` have not lowered the best by the share `gain`."""
 
     most: int
-    without_gain: int = 8
+    without_gain: int = 12
     gain: float = 0.01
 
     def __post_init__(self) -> None:
