@@ -29,7 +29,7 @@ from host.datasets.dataset import Dataset3
 
 CALIBRATION_IMAGES = 256
 BATCH = 64
-#: Of 0.01 and 0.02 the rate that served better: ResNet-20 at 0.5x, uniform widths, ended at 77.3 % with this, at 76.0 % with half.
+#: Of 0.01 and 0.02 what served better: ResNet-20 at 0.5x, uniform widths, ended at 77.3 % with this, at 76.0 % with half.
 LEARNING_RATE = 0.02
 OPSET, IR_VERSION = 17, 8
 
