@@ -15,13 +15,13 @@ from device_agent.contract.measurement import Measurement
 from host.compress.cuts import PrunableNetwork
 from host.compress.formats import Format, format_for
 from host.compress.groups import analyse
-from host.compress.learning import probe_of
+from host.compress.learning import pair_value, probe_of
 from host.compress.measuring import Durations, Measuring, settings_for
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
 from host.compress.probing import find_granularity
 from host.compress.session import environment
-from host.compress.surgery import prune
+from host.compress.surgery import prune_to
 from host.fleet.devices import Device
 from host.results.store import ResultStore
 from host.search.granularity import Granularity, Step, all_allowed_widths, questions
@@ -77,7 +77,8 @@ class Nets:
         torch.manual_seed(0)
         module = load_model(name, input_size=IMAGE[1], in_channels=IMAGE[0], num_classes=10).module
         analysed = analyse(module, torch.randn(2, *IMAGE))
-        info = next(each for each in self._device.info.runtimes if each.name == self._runtime)
+        info = self._device.info.runtime(self._runtime)
+        assert info is not None
         files = format_for(info, IMAGE, self._folder / "exports", progress)
         baseline = files.export(module, self._folder / f"{name}{files.suffix}")
         files.begin(module, analysed, baseline)
@@ -133,19 +134,10 @@ class _Variants:
         found = []
         for number, plan in enumerate(plans):
             progress(f"{title} {number + 1} of {len(plans)}")
-            pruned = prune(self.analysed, self.module, {name: range(count) for name, count in plan.kept.items()})
+            pruned = prune_to(self.analysed, self.module, plan)
             file = self.files.variant(pruned, plan, self.folder / f"variant{self.files.suffix}")
             pair = measuring.compare(self.baseline, file, "variant", profile=True)
-            value = {
-                "kept": plan.kept,
-                "ratio": pair.ratio.ratio,
-                "low": pair.ratio.low,
-                "high": pair.ratio.high,
-                "nodes": pair.nodes,
-                "other": pair.other,
-                "shares": None if pair.shares is None else pair.shares.to_dict(),
-            }
-            found.append(probe_of(value, same_precision=True))
+            found.append(probe_of(pair_value(plan, pair), same_precision=True))
             baselines_ns.append(_p50_ns(pair.measurement))
         return tuple(found)
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from benchmarks.rivals.meeting import bisect
 from benchmarks.rivals.trial import Pruned, Trial
+from host.compress.cutting import RECALIBRATION_BATCHES
 from host.compress.importance import scores
 from host.compress.sensitivity import measure_losses
 from host.compress.surgery import channels_to_keep, prune
@@ -16,7 +17,6 @@ from host.search.uniform import uniform
 
 #: What people round to where nobody asked the device.
 STEP = 8
-RECALIBRATION_BATCHES = 4
 
 
 def stepped(network: Network) -> dict[str, tuple[int, ...]]:

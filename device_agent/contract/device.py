@@ -87,3 +87,7 @@ class DeviceInfo:
     runtimes: tuple[RuntimeInfo, ...]
     channels: tuple[Channel, ...]
     missing_sensors: tuple[MissingSensor, ...] = ()
+
+    def runtime(self, name: str) -> RuntimeInfo | None:
+        """Return what the agent says of a runtime, None if it does not know it."""
+        return next((each for each in self.runtimes if each.name == name), None)

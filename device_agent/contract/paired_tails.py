@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from device_agent.contract.measurement import Measurement, Run, RunKind
-from device_agent.contract.pairs import PairedRatio
+from device_agent.contract.measurement import Measurement, Run
+from device_agent.contract.pairs import PairedRatio, blocks_of
 from device_agent.contract.statistics import percentile
 
 #: A section's own percentile needs so many runs beyond it, else it is little more than the section's largest value.
@@ -44,7 +44,7 @@ def paired_percentile_ratio_of(
     """
     if not 50 <= percent <= 99:
         raise ValueError(f"percentile {percent} is not between 50 and 99")
-    blocks = list(zip(_blocks(runs, baseline), _blocks(runs, candidate), strict=False))
+    blocks = list(zip(blocks_of(runs, baseline), blocks_of(runs, candidate), strict=False))
     if not blocks:
         raise ValueError(f"artifacts {baseline} and {candidate} have no block in common; ask for more runs")
     whole = _log_ratio(blocks, percent)
@@ -63,19 +63,9 @@ def paired_percentile_ratio_of(
     )
 
 
-_Block = tuple[list[int], list[int]]
+_Block = tuple[list[Run], list[Run]]
 
 
 def _log_ratio(blocks: Sequence[_Block], percent: float) -> float:
-    one, other = ([latency for block in blocks for latency in block[side]] for side in (0, 1))
+    one, other = ([run.latency_ns for block in blocks for run in block[side]] for side in (0, 1))
     return math.log(percentile(other, percent) / percentile(one, percent))
-
-
-def _blocks(runs: Sequence[Run], artifact: int) -> list[list[int]]:
-    """Return an artifact's timed latencies (ns) by pairs of its turns; a last single turn is left out."""
-    turns: dict[int, list[int]] = {}
-    for run in runs:
-        if run.artifact == artifact and run.kind is RunKind.TIMED:
-            turns.setdefault(run.turn, []).append(run.latency_ns)
-    ordered = [turns[turn] for turn in sorted(turns)]
-    return [first + second for first, second in zip(ordered[::2], ordered[1::2], strict=False)]

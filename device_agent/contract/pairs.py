@@ -64,7 +64,7 @@ def ratio_of_blocks(log_ratios: Sequence[float], *, confidence: float = 0.95) ->
 
 def block_log_ratios(runs: Sequence[Run], baseline: int, candidate: int) -> list[float]:
     """Return the log-ratio of every block that both artifacts finished, in order."""
-    one, other = _blocks(runs, baseline), _blocks(runs, candidate)
+    one, other = blocks_of(runs, baseline), blocks_of(runs, candidate)
     fastest: list[float] = []
     clean: list[float] = []
     for base_runs, candidate_runs in zip(one, other, strict=False):
@@ -79,7 +79,7 @@ def block_log_ratios(runs: Sequence[Run], baseline: int, candidate: int) -> list
     return clean if len(clean) >= enough else fastest
 
 
-def _blocks(runs: Sequence[Run], artifact: int) -> list[list[Run]]:
+def blocks_of(runs: Sequence[Run], artifact: int) -> list[list[Run]]:
     """Return an artifact's timed runs by pairs of its turns; a last single turn is left out."""
     turns: dict[int, list[Run]] = {}
     for run in runs:

@@ -76,7 +76,7 @@ def _first_model(folder: Path) -> Path:
 def _exported(model: str, folder: Path, device: DeviceInfo) -> tuple[Path, str]:
     from host.zoo.registry import load_model
 
-    runtime = next((each for each in device.runtimes if each.name == "onnxruntime"), None)
+    runtime = device.runtime("onnxruntime")
     opset = PREFERRED_OPSET
     ir_version = None
     if runtime is not None:

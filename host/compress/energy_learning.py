@@ -10,7 +10,7 @@ from device_agent.contract.device import Channel
 from device_agent.contract.energy import energy_of
 from device_agent.contract.measurement import Measurement
 from host.compress.nodes import ExportedModel
-from host.compress.surgery import prune
+from host.compress.surgery import prune_to
 from host.search.energy import EnergyModel, EnergyProbe
 from host.search.latency import LatencyModel
 from host.search.network import Plan
@@ -39,8 +39,7 @@ def learn_energy(session: Session, model: LatencyModel, widths: Mapping[str, tup
         def run() -> dict[str, Any]:
             if plan is None:
                 return measure(name, session.baseline)
-            kept = {group: range(count) for group, count in plan.kept.items()}
-            return measure(name, session.variant(prune(session.analysed, session.original, kept), plan))
+            return measure(name, session.variant(prune_to(session.analysed, session.original, plan), plan))
 
         found: dict[str, Any] = session.once(f"{session.pricing.prefix}{name}", run)
         return found

@@ -14,6 +14,7 @@ from host.compress.trace import prediction_values
 from host.results.environment import host_environment
 from host.search.latency import LatencyModel
 from host.search.network import Group, Layer, Network, Plan
+from host.search.solution import total
 
 
 def findings(session: Session, model: LatencyModel | None, plan: Plan) -> dict[str, Any]:
@@ -119,7 +120,10 @@ def group_of(session: Session, group: Group, plan: Plan, model: LatencyModel | N
     allowed = sorted({*trace.widths.get(group.name, []), kept, group.channels, *map(int, losses or ())})
     ratios = None
     if model is not None:
-        ratios = {str(width): _ratio(session.network, model, {**plan.kept, group.name: width}) for width in allowed}
+        ratios = {
+            str(width): float(total(session.network, model.price, {**plan.kept, group.name: width}))
+            for width in allowed
+        }
     return {
         "name": group.name,
         "channels": group.channels,
@@ -130,10 +134,6 @@ def group_of(session: Session, group: Group, plan: Plan, model: LatencyModel | N
         "losses": losses,
         "latency_ratios": ratios,
     }
-
-
-def _ratio(network: Network, model: LatencyModel, kept: Mapping[str, int]) -> float:
-    return float(sum(model.price(layer, *layer.widths(kept)) for layer in network.layers))
 
 
 def probes_of(session: Session, model: LatencyModel | None) -> list[dict[str, Any]]:

@@ -187,7 +187,8 @@ def _write_manifest(session: Session, module: nn.Module, final: ExportedModel, c
     ]
     if choice.artifact is not None:
         info, settings = session.measuring.device.info, session.measuring.settings
-        version = next(each.version for each in info.runtimes if each.name == settings.runtime)
+        runtime = info.runtime(settings.runtime)
+        assert runtime is not None
         given = session.once(
             f"reference outputs {choice.file.sha256[:8]}",
             lambda: session.measuring.outputs(choice.file, images).tolist(),
@@ -198,7 +199,7 @@ def _write_manifest(session: Session, module: nn.Module, final: ExportedModel, c
                 path=choice.file.path,
                 precision=choice.precision,
                 outputs=np.asarray(given, dtype=np.float32),
-                computed_by=f"{settings.runtime} {version} on {info.cpu}",
+                computed_by=f"{runtime.name} {runtime.version} on {info.cpu}",
             )
         )
     others = {

@@ -6,7 +6,7 @@ zero. The order within a group, which decides what is cut, doesn't change by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -47,7 +47,11 @@ def scores(
     `batches` are needed by "taylor" and "hessian" only; `loss` (outputs, labels) -> scalar, a mean over images, defaults to the
     cross entropy; `seed` is for "random". Raises ValueError for an unknown criterion or for missing batches.
     """
-    raw = raw_scores(network, module, criterion, batches, loss, seed=seed)
+    return evened(raw_scores(network, module, criterion, batches, loss, seed=seed))
+
+
+def evened(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return scores with a mean of 1 in each group; a group of zeros stays as it is."""
     return {name: each / each.mean() if each.mean() > 0 else each for name, each in raw.items()}
 
 

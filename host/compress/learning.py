@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from host.compress.groups import ModelNotPrunable
-from host.compress.surgery import prune
+from host.compress.surgery import prune_to
 from host.search.granularity import Granularity
 from host.search.latency import LatencyModel
 from host.search.network import Network, Plan
@@ -20,6 +20,7 @@ from host.search.observations import KEPT, Observation
 from host.search.probe import Probe, probe_plans
 
 if TYPE_CHECKING:
+    from host.compress.measuring import Comparison
     from host.compress.session import Session
     from host.results.store import ResultStore
 
@@ -46,9 +47,7 @@ def learn_latency(
     model: LatencyModel | None = None
     for index, plan in enumerate(plans):
         session.observer.step(index, len(plans))
-        # What a width costs does not depend on the weights, so the first channels stand for any.
-        channels = {name: range(count) for name, count in plan.kept.items()}
-        build = partial(prune, session.analysed, session.original, channels)
+        build = partial(prune_to, session.analysed, session.original, plan)
         probes.append(session.probe(f"{prefix}probe {index}", plan, build))
         if len(probes) == len(plans) or (kept and len(probes) >= FEWEST_PROBES):
             full_ratio = session.pricing.full_ratio
@@ -94,6 +93,20 @@ def keep_times(store: ResultStore, key: str, name: str, model: LatencyModel) -> 
     others = [each for each in known.get("models", []) if each["model"] != name]
     newest = [*others, {"model": name, "times": times}][-MOST_MODELS:]
     store.put_device_fact(key, FACT, {"models": newest})
+
+
+def pair_value(plan: Plan, found: Comparison) -> dict[str, Any]:
+    """Return a profiled pair of `plan` with the baseline as plain JSON values, of which `probe_of` makes a probe."""
+    return {
+        "kept": dict(plan.kept),
+        "ratio": found.ratio.ratio,
+        "low": found.ratio.low,
+        "high": found.ratio.high,
+        "nodes": found.nodes,
+        "other": found.other,
+        "baseline_nodes": found.baseline_nodes,
+        "shares": None if found.shares is None else found.shares.to_dict(),
+    }
 
 
 def probe_of(value: Mapping[str, Any], *, same_precision: bool) -> Probe:

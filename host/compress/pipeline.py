@@ -211,7 +211,7 @@ def _round(
     )
     session.trace.taken(wanted.name, candidate.state.plan)
     state = fine_tune(session, candidate.state, name=wanted.name, epochs=wanted.epochs)
-    return dataclasses.replace(candidate, state=state), chooser.updated_model()
+    return dataclasses.replace(candidate, state=state), chooser.model
 
 
 def _attempt(session: Session, candidate: Candidate, key: str, baseline_ns: float) -> Attempt:

@@ -47,7 +47,8 @@ def tested(evaluation: Evaluation) -> dict[str, float | int]:
 def header(session: Session) -> dict[str, Any]:
     """Return what identifies the run: model, data, device, runtime and settings."""
     info, settings, options = session.measuring.device.info, session.measuring.settings, session.options
-    runtime = next(each for each in info.runtimes if each.name == settings.runtime)
+    runtime = info.runtime(settings.runtime)
+    assert runtime is not None
     return {
         "schema": SCHEMA,
         "model": options.model,

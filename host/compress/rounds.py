@@ -14,7 +14,7 @@ from host.compress.cutting import RECALIBRATION_BATCHES, cut_and_refit
 from host.compress.evaluation import evaluate
 from host.compress.finetune import recipe_for
 from host.compress.groups import analyse
-from host.compress.importance import raw_scores, scores
+from host.compress.importance import evened, raw_scores
 from host.compress.losses import label_loss
 from host.compress.ranking import Rank, Ranking
 from host.compress.search import LEAST_USE, finalists, search_plans
@@ -83,7 +83,10 @@ def best_of(candidates: Sequence[Candidate], wanted: Round) -> Candidate:
 
 
 class Chooser:
-    """The choices of one round, all cut from `start`. Channels are counted in the original's coordinates by `State.kept`."""
+    """The choices of one round, all cut from `start`. Channels are counted in the original's coordinates by `State.kept`.
+
+    `model` learns from every candidate that the device measured.
+    """
 
     def __init__(
         self,
@@ -107,16 +110,14 @@ class Chooser:
         batches = calibration_batches(split, CALIBRATION_IMAGES, seed=seed)
         criterion = session.options.criterion
         loss = label_loss(recipe_for(session.options, 1))
-        self.scores: Mapping[str, Tensor] = scores(
-            self.current, start.module, criterion, batches=batches, loss=loss, seed=seed
-        )
+        raw = raw_scores(self.current, start.module, criterion, batches=batches, loss=loss, seed=seed)
+        self.scores: Mapping[str, Tensor] = evened(raw)
         self._ranking: Ranking | None = None
         session.observer.stage(f"{wanted.name}: what each width would cost in accuracy")
         self.estimates = estimated_losses(self.current, self.scores, self.widths)
         if session.options.sensitivity == "measured":
             self.losses = self._losses(batches[:LOSS_BATCHES])
         else:
-            raw = raw_scores(self.current, start.module, criterion, batches=batches, loss=loss, seed=seed)
             self.losses = estimated_losses(self.current, raw, self.widths)
         for each in (self.losses, self.estimates):
             each.update({name: {count: 0.0} for name, count in self.spent.items()})
@@ -139,10 +140,6 @@ class Chooser:
         if not found:
             raise failures[0]
         return found
-
-    def updated_model(self) -> LatencyModel:
-        """Return the latency model after all that this round measured."""
-        return self.model
 
     def _searched(self, uniform_too: bool) -> list[tuple[str, Told]]:
         """Search for plans at equal predicted latency; return those that the device has to measure, best first."""

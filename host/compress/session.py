@@ -20,7 +20,7 @@ from host.compress.footprint import learn_memory
 from host.compress.formats import format_for
 from host.compress.groups import ModelNotPrunable, analyse
 from host.compress.journal import Journal
-from host.compress.learning import learn_latency, probe_of
+from host.compress.learning import learn_latency, pair_value, probe_of
 from host.compress.measuring import Measuring
 from host.compress.nodes import ExportedModel
 from host.compress.observer import Observer
@@ -28,7 +28,7 @@ from host.compress.options import CompressOptions
 from host.compress.pricing import Pricing
 from host.compress.probing import find_granularity
 from host.compress.subject import Subject
-from host.compress.surgery import prune
+from host.compress.surgery import prune_to
 from host.compress.trace import Timeline, Trace
 from host.compress.variants import FLOAT32, VARIANTS_FOLDER
 from host.search.energy import EnergyModel
@@ -66,7 +66,8 @@ class Session:
         info = measuring.device.info
         if options.max_energy is not None:
             check_meter(info, measuring.device.name)
-        runtime = next(each for each in info.runtimes if each.name == measuring.settings.runtime)
+        runtime = info.runtime(measuring.settings.runtime)
+        assert runtime is not None
         self.format = format_for(runtime, subject.model.input_shape, out / VARIANTS_FOLDER, self.observer.note)
         where = {"device": measuring.device.name, "environment": environment(info, measuring.settings)}
         self.journal = Journal(out, {**options.identity(), **where, **subject.fingerprints()})
@@ -200,8 +201,7 @@ class Session:
         """Return the peak memory (bytes) of a plan as the device measures it alone."""
 
         def measure() -> int | None:
-            kept = {name: range(count) for name, count in plan.kept.items()}
-            exported = self.variant(prune(self.analysed, self.original, kept), plan)
+            exported = self.variant(prune_to(self.analysed, self.original, plan), plan)
             return self.measuring.alone(exported, "memory").result.artifacts[0].peak_memory_bytes
 
         if plan == self.network.full_plan() and self.pricing.whole is self.baseline:
@@ -216,17 +216,7 @@ class Session:
         def measure() -> dict[str, Any]:
             variant = self.variant(build(), plan)
             found = self.measuring.compare(self.baseline, variant, key, profile=True, longer=longer)
-            return {
-                "kept": dict(plan.kept),
-                "ratio": found.ratio.ratio,
-                "low": found.ratio.low,
-                "high": found.ratio.high,
-                "nodes": found.nodes,
-                "other": found.other,
-                "baseline_nodes": found.baseline_nodes,
-                "shares": None if found.shares is None else found.shares.to_dict(),
-                "aimed": dataclasses.asdict(found.at(self.options.target.percentile)),
-            }
+            return {**pair_value(plan, found), "aimed": dataclasses.asdict(found.at(self.options.target.percentile))}
 
         value = self.once(key, measure)
         self.trace.probe(key, value)
@@ -242,7 +232,8 @@ class Session:
 
 def environment(info: DeviceInfo, settings: Settings, precision: str = FLOAT32) -> dict[str, Any]:
     """Return what must be equal for times to be comparable: board, processor, runtime, settings and precision."""
-    runtime = next(each for each in info.runtimes if each.name == settings.runtime)
+    runtime = info.runtime(settings.runtime)
+    assert runtime is not None
     return {
         "board": info.board,
         "cpu": info.cpu,

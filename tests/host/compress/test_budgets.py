@@ -27,10 +27,11 @@ from host.compress.rounds import Chooser, Round
 from host.compress.session import Session
 from host.compress.subject import Subject
 from host.compress.surgery import check_widths, load_compressed, prune, save_compressed
-from host.datasets.dataset import Dataset3, Split
+from host.datasets.dataset import Dataset3
 from host.search.planner import Infeasible, solve
 from host.zoo.cifar_resnet import CifarResNet
 from host.zoo.registry import ZooModel
+from tests.support.bars import bars
 from tests.support.priced_device import priced_device
 
 SHAPE = (1, 12, 12)
@@ -41,20 +42,15 @@ def residual() -> nn.Module:
     return randomised(CifarResNet(depth=8, width=1.0, in_channels=1, num_classes=3, input_size=12))
 
 
-def split(count: int, seed: int) -> Split:
-    """Noise with a bright bar: upright, level, or none."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count, dtype=np.int64) % 3
-    images = rng.normal(0, 0.5, (count, *SHAPE)).astype(np.float32)
-    images[labels == 0, :, :, 6:9] += 2
-    images[labels == 1, :, 6:9, :] += 2
-    return Split(images=images, labels=labels)
-
-
 @pytest.fixture
 def subject() -> Subject:
     data = Dataset3(
-        name="bars", num_classes=3, train=split(96, 0), validation=split(30, 1), test=split(30, 2), normalisation=None
+        name="bars",
+        num_classes=3,
+        train=bars(SHAPE, 96, 0),
+        validation=bars(SHAPE, 30, 1),
+        test=bars(SHAPE, 30, 2),
+        normalisation=None,
     )
     return Subject(model=ZooModel(name="bars", module=residual(), input_shape=SHAPE, num_classes=3), data=data)
 

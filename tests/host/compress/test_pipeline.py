@@ -37,6 +37,7 @@ from host.search.planner import Infeasible
 from host.search.probe import Probe
 from host.zoo.cifar_resnet import CifarResNet
 from host.zoo.registry import ZooModel
+from tests.support.bars import bars
 from tests.support.priced_device import priced_device
 
 SHAPE = (1, 12, 12)
@@ -61,20 +62,15 @@ def net() -> nn.Module:
     ).eval()
 
 
-def split(count: int, seed: int) -> Split:
-    """Noise with a bright bar: upright, level, or none."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count, dtype=np.int64) % 3
-    images = rng.normal(0, 0.5, (count, *SHAPE)).astype(np.float32)
-    images[labels == 0, :, :, 6:9] += 2
-    images[labels == 1, :, 6:9, :] += 2
-    return Split(images=images, labels=labels)
-
-
 @pytest.fixture
 def subject() -> Subject:
     data = Dataset3(
-        name="bars", num_classes=3, train=split(192, 0), validation=split(60, 1), test=split(90, 2), normalisation=None
+        name="bars",
+        num_classes=3,
+        train=bars(SHAPE, 192, 0),
+        validation=bars(SHAPE, 60, 1),
+        test=bars(SHAPE, 90, 2),
+        normalisation=None,
     )
     return Subject(model=ZooModel(name="bars", module=net(), input_shape=SHAPE, num_classes=3), data=data)
 

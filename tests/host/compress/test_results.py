@@ -22,10 +22,11 @@ from host.compress.options import CompressOptions, LatencyTarget
 from host.compress.pipeline import compress
 from host.compress.plan_file import PlanMismatch, read_plan
 from host.compress.subject import Subject
-from host.datasets.dataset import Dataset3, Normalisation, Split
+from host.datasets.dataset import Dataset3, Normalisation
 from host.report.page import report_page
 from host.results.store import ResultStore
 from host.zoo.registry import ZooModel
+from tests.support.bars import bars
 from tests.support.priced_device import priced_device
 
 SHAPE = (1, 16, 16)
@@ -47,22 +48,13 @@ def net(middle: int = 64) -> nn.Module:
     ).eval()
 
 
-def split(count: int, seed: int) -> Split:
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count, dtype=np.int64) % 3
-    images = rng.normal(0, 0.5, (count, *SHAPE)).astype(np.float32)
-    images[labels == 0, :, :, 6:9] += 2
-    images[labels == 1, :, 6:9, :] += 2
-    return Split(images=images, labels=labels)
-
-
 def subject(middle: int = 64) -> Subject:
     data = Dataset3(
         name="bars",
         num_classes=3,
-        train=split(96, 0),
-        validation=split(60, 1),
-        test=split(30, 2),
+        train=bars(SHAPE, 96, 0),
+        validation=bars(SHAPE, 60, 1),
+        test=bars(SHAPE, 30, 2),
         normalisation=Normalisation(mean=(0.5,), std=(0.25,)),
         class_names=("upright", "level", "none"),
     )

@@ -117,7 +117,7 @@ def test_the_best_few_are_measured_and_the_model_learns_from_them(
     found = chooser.candidates(("latency", "uniform"))
     assert 1 <= len(found) <= 2
     assert all(0.9 * 0.6 <= each.found.best.ratio <= 0.6 for each in found)
-    assert len(chooser.updated_model().probes) > len(before.probes)
+    assert len(chooser.model.probes) > len(before.probes)
     taken = best_of(found, WANTED)
     assert taken.divergence == min(each.divergence for each in found if each.divergence is not None)
     session.trace.taken(WANTED.name, taken.state.plan)
