@@ -7,21 +7,21 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from device_agent.contract.errors import StableError
+from host.fleet import selectors
+from host.fleet.selectors import ALL as ALL
+from host.fleet.selectors import LOCAL as LOCAL
+from host.fleet.selectors import InvalidTag
+from host.fleet.selectors import UnknownDevice as UnknownDevice
 
 SCHEMA = 1
-LOCAL = "local"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-
-class UnknownDevice(StableError):
-    """No device is registered under this name, and it is no profile of exactly one of them."""
 
 
 class InvalidDeviceName(StableError):
@@ -34,19 +34,24 @@ class InventoryCorrupt(StableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredDevice:
-    """A name for an address. `device_id` and `profile` are what the agent there last said, None if it was never asked."""
+    """A name for an address. `device_id` and `profile` are what the agent there last said, None if it was never asked.
+
+    `tags` are the user's own words for groups of devices, in alphabetical order.
+    """
 
     name: str
     address: str
     device_id: str | None = None
     profile: str | None = None
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.name == LOCAL:
+        if not _NAME.fullmatch(self.name) or self.name in (LOCAL, ALL):
             raise InvalidDeviceName(
-                f"{self.name[:80]!r} cannot be the name of a device: use 1 to 63 letters, digits, dots, "
-                f"dashes and underscores, a letter or digit first, and not {LOCAL!r}, which is always this machine"
+                f"{self.name[:80]!r} cannot be the name of a device: use 1 to 63 letters, digits, dots, dashes and "
+                f"underscores, a letter or digit first, and not {LOCAL!r}, which is always this machine, nor {ALL!r}"
             )
+        object.__setattr__(self, "tags", tuple(sorted({selectors.check_tag(tag) for tag in self.tags})))
 
 
 class Inventory:
@@ -64,24 +69,15 @@ class Inventory:
         return tuple(sorted(self._read().values(), key=lambda device: device.name))
 
     def get(self, name: str) -> RegisteredDevice:
-        """Return the device called `name`, else the only device whose profile is `name`. Raises UnknownDevice."""
-        devices = self._read()
-        if name in devices:
-            return devices[name]
-        of_profile = sorted(device.name for device in devices.values() if device.profile == name)
-        if len(of_profile) == 1:
-            return devices[of_profile[0]]
-        if of_profile:
-            raise UnknownDevice(
-                f"no device is called {name!r}, and {len(of_profile)} devices have this profile: "
-                f"{', '.join(of_profile)}. Name one."
-            )
-        known = ", ".join(sorted(devices)) or "none"
-        raise UnknownDevice(
-            f"no device is called {name!r} (registered: {known}). Start `device-agent serve` on it and add it with "
-            f"`host devices add {name} ADDRESS` (the agent listens on loopback: reach it through an SSH tunnel, or give "
-            f"it --listen ADDRESS:PORT); `--device {LOCAL}` is this machine and needs no adding."
-        )
+        """Return the device that a selector means: its name, the profile of exactly one, or any that means one.
+
+        Raises UnknownDevice, InvalidSelector (see selectors).
+        """
+        return selectors.only(self.devices(), name)
+
+    def select(self, text: str) -> tuple[RegisteredDevice, ...]:
+        """Return the devices that a selector means, by name. Raises UnknownDevice, InvalidSelector (see selectors)."""
+        return selectors.select(self.devices(), text)
 
     def add(self, device: RegisteredDevice, *, replace: bool = False) -> None:
         """Register `device`. A name that is taken raises InvalidDeviceName unless `replace`."""
@@ -105,6 +101,24 @@ class Inventory:
             self._write(devices)
             return removed
 
+    def retag(
+        self, names: Iterable[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()
+    ) -> tuple[RegisteredDevice, ...]:
+        """Give the devices tags and take others from them; return the devices as they are now. Raises InvalidTag.
+
+        A device that is gone is left out; a tag to remove that a device does not have is no error.
+        """
+        added, removed = set(add), set(remove)
+        with self._locked():
+            devices = self._read()
+            changed = {
+                name: replace(devices[name], tags=tuple((set(devices[name].tags) | added) - removed))
+                for name in names
+                if name in devices
+            }
+            self._write({**devices, **changed})
+        return tuple(changed.values())
+
     def _read(self) -> dict[str, RegisteredDevice]:
         try:
             text = self.path.read_text(encoding="utf-8")
@@ -125,7 +139,7 @@ class Inventory:
                     f"{SCHEMA}). Upgrade this host: pip install --upgrade boardfit."
                 )
             return {name: _device_from(name, entry) for name, entry in document["devices"].items()}
-        except (KeyError, TypeError, AttributeError, InvalidDeviceName) as error:
+        except (KeyError, TypeError, AttributeError, InvalidDeviceName, InvalidTag) as error:
             raise InventoryCorrupt(
                 f"the list of devices {self.path} has an unexpected form ({type(error).__name__}: {error}). {advice}"
             ) from error
@@ -156,14 +170,17 @@ class Inventory:
             yield
 
 
-def _entry_of(device: RegisteredDevice) -> dict[str, str]:
-    return {key: value for key, value in asdict(device).items() if key != "name" and value is not None}
+def _entry_of(device: RegisteredDevice) -> dict[str, Any]:
+    return {key: value for key, value in asdict(device).items() if key != "name" and value not in (None, ())}
 
 
 def _device_from(name: str, entry: dict[str, Any]) -> RegisteredDevice:
     known = {field.name for field in fields(RegisteredDevice)} - {"name"}
     values = {key: value for key, value in entry.items() if key in known}
+    tags = values.pop("tags", [])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise TypeError(f"tags of device {name!r} are {tags!r}, not a list of texts")
     for key, value in values.items():
         if not isinstance(value, str):
             raise TypeError(f"{key} of device {name!r} is {value!r}, not a text")
-    return RegisteredDevice(name=name, **values)
+    return RegisteredDevice(name=name, tags=tuple(tags), **values)
