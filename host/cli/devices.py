@@ -1,14 +1,16 @@
-"""`host devices add|list|info|remove`."""
+"""`host devices add|list|tag|info|remove`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from host.cli import render
 from host.cli.errors import ExitCode
-from host.fleet.inventory import LOCAL, Inventory, RegisteredDevice
+from host.fleet.inventory import ALL, LOCAL, Inventory, RegisteredDevice
+from host.fleet.selectors import check_tag, select
 
 if TYPE_CHECKING:
     from device_agent.contract.device import DeviceInfo
@@ -26,24 +28,31 @@ def command() -> None:
 @command.command("add")
 @click.argument("name")
 @click.argument("address")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="A word for selectors, such as lab-a or rack=3; repeatable."
+)
 @click.option("--force", is_flag=True, help="Replace NAME if it is taken, and add it even if no agent answers now.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def add(name: str, address: str, force: bool, as_json: bool) -> None:
-    """Register the agent at ADDRESS (HOST or HOST:PORT) under NAME, after asking it what it is."""
+def add(name: str, address: str, tags: tuple[str, ...], force: bool, as_json: bool) -> None:
+    """Register the agent at ADDRESS (HOST or HOST:PORT) under NAME, after asking it what it is.
+
+    A device that is replaced passes its tags on, unless --tag gives others.
+    """
     from device_agent.contract.errors import DeviceUnreachable
     from host.fleet.channel import check_address
     from host.fleet.client import AgentClient
 
     address = check_address(address)
-    device = RegisteredDevice(name=name, address=address)
     inventory = Inventory()
-    if not force and any(known.name == name for known in inventory.devices()):
+    known = next((one for one in inventory.devices() if one.name == name), None)
+    device = RegisteredDevice(name=name, address=address, tags=tags or (known.tags if known else ()))
+    if known is not None and not force:
         inventory.add(device)  # says by which command the name can be taken
     info: DeviceInfo | None = None
     try:
         with AgentClient(address) as client:
             info = client.describe()
-        device = RegisteredDevice(name=name, address=address, device_id=info.device_id, profile=info.profile)
+        device = replace(device, device_id=info.device_id, profile=info.profile)
     except DeviceUnreachable as error:
         if not force:
             raise DeviceUnreachable(f"{error} To register it all the same, add --force.") from error
@@ -57,12 +66,20 @@ def add(name: str, address: str, force: bool, as_json: bool) -> None:
 
 
 @command.command("list")
-@click.option("--check", is_flag=True, help="Ask every device whether it is there. Exit code 4 if none is.")
+@click.argument("selector", default=ALL)
+@click.option(
+    "--check", is_flag=True, help="Ask every device whether it is there, all at once. Exit code 4 if none is."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
-def list_(ctx: click.Context, check: bool, as_json: bool) -> None:
-    """List the registered devices."""
+def list_(ctx: click.Context, selector: str, check: bool, as_json: bool) -> None:
+    """List the registered devices, or those that SELECTOR means.
+
+    A selector is a name, tag:TAG, profile:PROFILE or all, joined by commas; ! excludes: 'profile:pi4,!tag:broken'.
+    """
     devices = Inventory().devices()
+    if devices or selector != ALL:
+        devices = select(devices, selector)
     answers = _ask_all(devices) if check else {}
     if as_json:
         entries = [
@@ -70,11 +87,12 @@ def list_(ctx: click.Context, check: bool, as_json: bool) -> None:
         ]
         render.print_json({"schema": SCHEMA, "devices": entries})
     elif devices:
-        columns = ("name", "address", "profile", *(("state",) if check else ()))
+        columns = ("name", "address", "profile", "tags", *(("state",) if check else ()))
         table = render.table(*columns)
         for device in devices:
             state = (_state_text(answers[device.name]),) if check else ()
-            render.add_row(table, device.name, device.address, render.text_or_dash(device.profile), *state)
+            tags = " ".join(device.tags) or render.DASH
+            render.add_row(table, device.name, device.address, render.text_or_dash(device.profile), tags, *state)
         render.console().print(table)
     else:
         click.echo(f"no devices are registered; add one with `host devices add NAME ADDRESS`, or use --device {LOCAL}")
@@ -82,11 +100,33 @@ def list_(ctx: click.Context, check: bool, as_json: bool) -> None:
         ctx.exit(ExitCode.NO_DEVICE)
 
 
+# A tag to remove looks like an option, so short options, -h too, have no place here.
+@command.command("tag", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.argument("selector")
+@click.argument("changes", nargs=-1, required=True, metavar="+TAG|-TAG...")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def tag(selector: str, changes: tuple[str, ...], as_json: bool) -> None:
+    """Give the devices that SELECTOR means tags (+lab-b) and take others from them (-lab-a)."""
+    for change in changes:
+        if change[:1] not in ("+", "-"):
+            raise click.UsageError(f"{change!r} is neither +TAG, to add a tag, nor -TAG, to remove one")
+    added = [check_tag(change[1:]) for change in changes if change.startswith("+")]
+    removed = [check_tag(change[1:]) for change in changes if change.startswith("-")]
+    inventory = Inventory()
+    names = [device.name for device in inventory.select(selector)]
+    tagged = inventory.retag(names, add=added, remove=removed)
+    if as_json:
+        render.print_json({"schema": SCHEMA, "devices": [_entry(device) for device in tagged]})
+        return
+    for device in tagged:
+        click.echo(f"{device.name}: {' '.join(device.tags) or 'no tags'}")
+
+
 @command.command("info")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def info(name: str, as_json: bool) -> None:
-    """Ask the device NAME what it is: board, processor, runtimes, sensors; and show which widths it was found to run fast."""
+    """Ask a device what it is: board, processor, runtimes, sensors; and show which widths it was found to run fast."""
     from host.cli.granularity_view import granularity_table, known_granularity
     from host.fleet.devices import open_device
     from host.results.store import ResultStore
@@ -195,6 +235,7 @@ def _entry(device: RegisteredDevice) -> dict[str, Any]:
         "address": device.address,
         "device_id": device.device_id,
         "profile": device.profile,
+        "tags": list(device.tags),
     }
 
 

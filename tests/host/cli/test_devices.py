@@ -18,6 +18,7 @@ def test_add_list_info_remove(host: Callable[..., Any], agent: Any) -> None:
         "address": agent.address,
         "device_id": info["device_id"],
         "profile": info["profile"],
+        "tags": [],
     }
     assert host("devices", "list", "--json").document["devices"] == [added.document["device"]]
     listed = host("devices", "list", "--check")
@@ -71,6 +72,30 @@ def test_one_of_two_answers(host: Callable[..., Any], agent: Any) -> None:
         "here": True,
         "gone": False,
     }
+
+
+def test_tags_and_selectors(host: Callable[..., Any]) -> None:
+    for name, *tags in (("a", "--tag", "lab-a", "--tag", "rack=3"), ("b", "--tag", "lab-b"), ("c",)):
+        assert host("devices", "add", name, GONE, "--force", *tags).code == 0
+    listed = host("devices", "list", "tag:lab-a,c", "--json").document["devices"]
+    assert [(one["name"], one["tags"]) for one in listed] == [("a", ["lab-a", "rack=3"]), ("c", [])]
+    changed = host("devices", "tag", "all,!b", "+lab-h", "-lab-a", "+json")
+    assert (changed.code, changed.out) == (0, "a: json lab-h rack=3\nc: json lab-h\n")
+    assert host("devices", "tag", "b", "-lab-b", "--json").document["devices"][0]["tags"] == []
+    again = host("devices", "add", "a", GONE, "--force", "--json").document["device"]
+    assert again["tags"] == ["json", "lab-h", "rack=3"], "a device that is replaced passes its tags on"
+    assert "rack=3" in host("devices", "list").out
+    for arguments, said in (
+        (("list", "tag:nope"), "tags: json, lab-h, rack=3"),
+        (("info", "tag:lab-h"), "means 2 devices, and one is needed: a, c"),
+        (("tag", "a", "lab-c"), "neither +TAG"),
+        (("tag", "a", "+a b"), "cannot be a tag"),
+        (("tag", "a"), "Missing argument"),
+        (("add", "d", GONE, "--force", "--tag", "-x"), "cannot be a tag"),
+    ):
+        refused = host("devices", *arguments)
+        assert (refused.code, refused.out) == (2, ""), arguments
+        assert said in refused.err
 
 
 def test_wrong_names_and_addresses_are_usage_errors(host: Callable[..., Any]) -> None:
