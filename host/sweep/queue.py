@@ -85,8 +85,8 @@ class JobQueue(ABC):
         """Let the job wait for another attempt, not before `wait_s` from now. ClaimLost."""
 
     @abstractmethod
-    def fail(self, claim: Claim, error: str) -> None:
-        """Record that the job cannot be done. ClaimLost."""
+    def fail(self, claim: Claim, error: str, *, skipped: bool = False) -> None:
+        """Record that the job cannot be done. ClaimLost. `skipped`: it was not tried, since others failed that are like it."""
 
     @abstractmethod
     def release(self, claim: Claim) -> None:
