@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from device_agent import codec
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.deadlines import longest_measurement_s
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo
-from device_agent.contract.errors import AgentInternalError
-from device_agent.contract.lease import Lease
+from device_agent.contract.errors import AgentInternalError, BoardfitError, DeviceBusy, TransientError
+from device_agent.contract.lease import DeviceUse, Lease, Place
 from device_agent.contract.load import LoadEvent, LoadMeasurement, LoadRequest, LoadResult, ServedBatch, longest_s
 from device_agent.contract.measurement import (
     MeasureEvent,
@@ -34,7 +34,7 @@ from device_agent.wire.v1 import agent_pb2 as pb
 from device_agent.wire.v1 import agent_pb2_grpc
 from host.fleet import channel as channels
 from host.fleet import upload
-from host.fleet.lease import keep_renewed
+from host.fleet.lease import TTL_S, default_holder, keep_renewed, new_ticket, wait_for_lease
 from host.fleet.upload import PushReport, Retry
 
 if TYPE_CHECKING:
@@ -80,16 +80,21 @@ class AgentClient:
         return codec.device_info_from_pb(response)
 
     def push(
-        self, path: Path, *, name: str | None = None, on_progress: Callable[[int, int], None] | None = None
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        known: Artifact | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> PushReport:
         """Bring the agent to hold the file; bytes that it has already do not move. `on_progress(position,
         size)` in bytes.
 
         Transient errors are retried from where the agent's part ends. `name` is for people; the file's name
-        by default.
+        by default. `known` is what `describe_file` said of the file, where it was asked before.
         """
         start = time.perf_counter_ns()
-        artifact = upload.describe_file(path, name)
+        artifact = known or upload.describe_file(path, name)
         sent = upload.push(
             artifact, path, query=self._query, send=self._send, retry=self._retry, on_progress=on_progress
         )
@@ -173,14 +178,23 @@ class AgentClient:
         return run_batches(header, batches, call, in_flight=in_flight)
 
     @contextmanager
-    def lease(self, holder: str, reason: str, ttl_s: float = 30.0) -> Iterator[Lease]:
+    def lease(
+        self,
+        holder: str | None,
+        reason: str,
+        ttl_s: float = TTL_S,
+        *,
+        wait_s: float | None = None,
+        on_wait: Callable[[Place], None] | None = None,
+    ) -> Iterator[Lease]:
         """Hold the device alone for the duration. While held, every call of this client carries the token.
 
-        Raises DeviceBusy naming the present holder. Once the lease is lost (the agent restarted, or this host
-        was cut off for longer than `ttl_s`), calls raise LeaseLost.
+        `holder` is who holds it, for people; None is this user, machine and process. Where the device is not free, DeviceBusy
+        names the present holder: at once, or, with `wait_s`, after so many seconds in the queue (math.inf: as long as it takes).
+        `on_wait(place)` hears of the place in the queue when it changes, and every few seconds. Once the lease is lost (the agent
+        restarted, or this host was cut off for longer than `ttl_s`), calls raise LeaseLost, and jobs that run end with it.
         """
-        request = codec.acquire_request_to_pb(holder=holder, reason=reason, ttl_s=ttl_s)
-        lease = codec.lease_from_pb(self._call(self._stub.AcquireLease, request, "AcquireLease"))
+        lease = self._lease(holder or default_holder(), reason, ttl_s, wait_s, on_wait)
 
         def renew() -> None:
             self._call(self._stub.RenewLease, codec.renew_request_to_pb(token=lease.token, ttl_s=ttl_s), "RenewLease")
@@ -194,6 +208,40 @@ class AgentClient:
                 yield lease
         finally:
             self._token = None
+
+    def use(self) -> DeviceUse:
+        """Ask who uses the device, for what, for how long, and who waits for it."""
+        return codec.use_from_pb(self._call(self._stub.DescribeUse, pb.DescribeUseRequest(), "DescribeUse"))
+
+    def end_use(self) -> DeviceUse:
+        """End the lease and the jobs of whoever uses the device, and return what was ended. The queue stays."""
+        return codec.use_from_pb(self._call(self._stub.EndUse, pb.EndUseRequest(), "EndUse"))
+
+    def _lease(
+        self, holder: str, reason: str, ttl_s: float, wait_s: float | None, on_wait: Callable[[Place], None] | None
+    ) -> Lease:
+        ticket = new_ticket()
+
+        def leave() -> None:
+            self._call(self._stub.LeaveQueue, codec.leave_request_to_pb(ticket), "LeaveQueue")
+
+        def ask(hold_s: float) -> Lease | Place:
+            request = codec.queue_request_to_pb(holder=holder, reason=reason, ttl_s=ttl_s, ticket=ticket, hold_s=hold_s)
+            answer = self._call(self._stub.QueueLease, request, "QueueLease", hold_s + self.timeout_s)
+            return codec.queue_response_from_pb(answer)
+
+        if wait_s is not None:
+            return wait_for_lease(ask, leave, wait_s=wait_s, on_wait=on_wait)
+        request = codec.acquire_request_to_pb(holder=holder, reason=reason, ttl_s=ttl_s, ticket=ticket)
+        try:
+            return codec.lease_from_pb(self._call(self._stub.AcquireLease, request, "AcquireLease"))
+        except DeviceBusy:
+            raise
+        except (TransientError, KeyboardInterrupt):
+            # The lease may have been given although its answer never came.
+            with suppress(BoardfitError):
+                leave()
+            raise
 
     def _query(self, sha256: str) -> HeldBytes:
         response = self._call(self._stub.QueryArtifact, codec.query_request_to_pb(sha256), "QueryArtifact")
