@@ -210,7 +210,8 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
 
     @_reports_errors
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: _Context) -> pb.Lease:
-        return codec.lease_to_pb(self._agent.acquire(*codec.acquire_request_from_pb(request)))
+        holder, reason, ttl_s, _ = codec.acquire_request_from_pb(request)
+        return codec.lease_to_pb(self._agent.acquire(holder, reason, ttl_s))
 
     @_reports_errors
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: _Context) -> pb.Lease:

@@ -13,7 +13,7 @@ from device_agent import codec
 from device_agent.contract.artifact import Artifact, ArtifactFormat, Tensor
 from device_agent.contract.device import Channel, DeviceInfo, MissingSensor, Quantity, RuntimeInfo
 from device_agent.contract.errors import InvalidRequest
-from device_agent.contract.lease import Lease
+from device_agent.contract.lease import DeviceUse, Job, Lease, Place, Waiter
 from device_agent.contract.load import LoadRequest, LoadResult, LoadTrial, ServedBatch, ServedRequest
 from device_agent.contract.measurement import (
     ArtifactResult,
@@ -263,6 +263,23 @@ load_results = st.builds(
     verdicts=several(verdicts),
 )
 leases = st.builds(Lease, token=texts, holder=texts, reason=texts, remaining_s=floats)
+places = st.integers(1, 64).flatmap(
+    lambda position: st.builds(
+        Place,
+        position=st.just(position),
+        waiting=st.integers(position, 64),
+        holder=maybe(texts),
+        reason=maybe(texts),
+        remaining_s=maybe(floats),
+    )
+)
+queues = {
+    "jobs": several(st.builds(Job, what=texts, holder=texts, running_s=floats)),
+    "waiting": several(st.builds(Waiter, holder=texts, reason=texts, waited_s=floats)),
+}
+uses = st.builds(DeviceUse, **queues) | st.builds(
+    DeviceUse, holder=texts, reason=texts, remaining_s=floats, held_s=floats, **queues
+)
 held = st.builds(HeldBytes, complete=st.booleans(), offset=u64)
 upload_headers = artifacts.flatmap(
     lambda artifact: st.builds(UploadHeader, artifact=st.just(artifact), offset=st.integers(0, artifact.size_bytes))
@@ -299,6 +316,9 @@ PAIRS = {
     "load_event": progresses | served | reading_batches | load_results,
     "event": progresses | run_batches | reading_batches | results,
     "lease": leases,
+    "queue_response": leases | places,
+    "leave_request": texts,
+    "use": uses,
     "held_bytes": held,
     "query_request": hashes,
     "upload_chunk": st.binary(max_size=64),
@@ -346,13 +366,17 @@ def test_a_request_comes_back_with_its_lease_token(name: str) -> None:
 
 def test_lease_requests_come_back() -> None:
     acquire = codec.acquire_request_to_pb(holder="ann", reason="compress", ttl_s=30.5)
-    assert codec.acquire_request_from_pb(over_the_wire(acquire)) == ("ann", "compress", 30.5)
+    assert codec.acquire_request_from_pb(over_the_wire(acquire)) == ("ann", "compress", 30.5, None)
+    again = codec.acquire_request_to_pb(holder="ann", reason="compress", ttl_s=30.5, ticket="mine")
+    assert codec.acquire_request_from_pb(over_the_wire(again)) == ("ann", "compress", 30.5, "mine")
+    queue = codec.queue_request_to_pb(holder="ann", reason="compress", ttl_s=30.5, ticket="mine", hold_s=2.0)
+    assert codec.queue_request_from_pb(over_the_wire(queue)) == ("ann", "compress", 30.5, "mine", 2.0)
     renew = codec.renew_request_to_pb(token="t", ttl_s=2.25)
     assert codec.renew_request_from_pb(over_the_wire(renew)) == ("t", 2.25)
 
 
 def test_every_public_pair_is_tested() -> None:
-    tested = {*PAIRS, *PAIRS_WITH_TOKEN, "acquire_request", "renew_request"}
+    tested = {*PAIRS, *PAIRS_WITH_TOKEN, "acquire_request", "queue_request", "renew_request"}
     public = {name.removesuffix("_from_pb") for name in codec.__all__ if name.endswith("_from_pb")}
     assert public == tested
 

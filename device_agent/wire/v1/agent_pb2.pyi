@@ -700,14 +700,16 @@ class InferResponse(_message.Message):
     def __init__(self, outputs: _Optional[_Union[TensorBatch, _Mapping]] = ...) -> None: ...
 
 class AcquireLeaseRequest(_message.Message):
-    __slots__ = ("holder", "reason", "ttl_s")
+    __slots__ = ("holder", "reason", "ttl_s", "ticket")
     HOLDER_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     TTL_S_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
     holder: str
     reason: str
     ttl_s: float
-    def __init__(self, holder: _Optional[str] = ..., reason: _Optional[str] = ..., ttl_s: _Optional[float] = ...) -> None: ...
+    ticket: str
+    def __init__(self, holder: _Optional[str] = ..., reason: _Optional[str] = ..., ttl_s: _Optional[float] = ..., ticket: _Optional[str] = ...) -> None: ...
 
 class RenewLeaseRequest(_message.Message):
     __slots__ = ("token", "ttl_s")
@@ -726,6 +728,96 @@ class ReleaseLeaseRequest(_message.Message):
 class ReleaseLeaseResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class QueueLeaseRequest(_message.Message):
+    __slots__ = ("holder", "reason", "ttl_s", "ticket", "hold_s")
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    HOLD_S_FIELD_NUMBER: _ClassVar[int]
+    holder: str
+    reason: str
+    ttl_s: float
+    ticket: str
+    hold_s: float
+    def __init__(self, holder: _Optional[str] = ..., reason: _Optional[str] = ..., ttl_s: _Optional[float] = ..., ticket: _Optional[str] = ..., hold_s: _Optional[float] = ...) -> None: ...
+
+class QueueLeaseResponse(_message.Message):
+    __slots__ = ("lease", "place")
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    lease: Lease
+    place: Place
+    def __init__(self, lease: _Optional[_Union[Lease, _Mapping]] = ..., place: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
+
+class Place(_message.Message):
+    __slots__ = ("position", "waiting", "holder", "reason", "remaining_s")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_S_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    waiting: int
+    holder: str
+    reason: str
+    remaining_s: float
+    def __init__(self, position: _Optional[int] = ..., waiting: _Optional[int] = ..., holder: _Optional[str] = ..., reason: _Optional[str] = ..., remaining_s: _Optional[float] = ...) -> None: ...
+
+class LeaveQueueRequest(_message.Message):
+    __slots__ = ("ticket",)
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    ticket: str
+    def __init__(self, ticket: _Optional[str] = ...) -> None: ...
+
+class LeaveQueueResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DescribeUseRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EndUseRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DeviceUse(_message.Message):
+    __slots__ = ("holder", "reason", "remaining_s", "held_s", "jobs", "waiting")
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_S_FIELD_NUMBER: _ClassVar[int]
+    HELD_S_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    holder: str
+    reason: str
+    remaining_s: float
+    held_s: float
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    waiting: _containers.RepeatedCompositeFieldContainer[Waiter]
+    def __init__(self, holder: _Optional[str] = ..., reason: _Optional[str] = ..., remaining_s: _Optional[float] = ..., held_s: _Optional[float] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., waiting: _Optional[_Iterable[_Union[Waiter, _Mapping]]] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("what", "holder", "running_s")
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_S_FIELD_NUMBER: _ClassVar[int]
+    what: str
+    holder: str
+    running_s: float
+    def __init__(self, what: _Optional[str] = ..., holder: _Optional[str] = ..., running_s: _Optional[float] = ...) -> None: ...
+
+class Waiter(_message.Message):
+    __slots__ = ("holder", "reason", "waited_s")
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    WAITED_S_FIELD_NUMBER: _ClassVar[int]
+    holder: str
+    reason: str
+    waited_s: float
+    def __init__(self, holder: _Optional[str] = ..., reason: _Optional[str] = ..., waited_s: _Optional[float] = ...) -> None: ...
 
 class Lease(_message.Message):
     __slots__ = ("token", "holder", "reason", "remaining_s")

@@ -89,6 +89,26 @@ class AgentStub(object):
                 request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.ReleaseLeaseRequest.SerializeToString,
                 response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.ReleaseLeaseResponse.FromString,
                 _registered_method=True)
+        self.QueueLease = channel.unary_unary(
+                '/boardfit.agent.v1.Agent/QueueLease',
+                request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.QueueLeaseRequest.SerializeToString,
+                response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.QueueLeaseResponse.FromString,
+                _registered_method=True)
+        self.LeaveQueue = channel.unary_unary(
+                '/boardfit.agent.v1.Agent/LeaveQueue',
+                request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.LeaveQueueRequest.SerializeToString,
+                response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.LeaveQueueResponse.FromString,
+                _registered_method=True)
+        self.DescribeUse = channel.unary_unary(
+                '/boardfit.agent.v1.Agent/DescribeUse',
+                request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.DescribeUseRequest.SerializeToString,
+                response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.DeviceUse.FromString,
+                _registered_method=True)
+        self.EndUse = channel.unary_unary(
+                '/boardfit.agent.v1.Agent/EndUse',
+                request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.EndUseRequest.SerializeToString,
+                response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.DeviceUse.FromString,
+                _registered_method=True)
 
 
 class AgentServicer(object):
@@ -165,6 +185,33 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueueLease(self, request, context):
+        """Like AcquireLease, but where the device is not free the caller gets a place in the queue, and asks again with the same ticket.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaveQueue(self, request, context):
+        """Ends whatever came of a ticket, a place or a lease. For who gives up waiting and cannot know which of the two it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeUse(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndUse(self, request, context):
+        """For operators: ends the lease and the jobs of whoever they are; the answer is the use as it was before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -222,6 +269,26 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.ReleaseLease,
                     request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.ReleaseLeaseRequest.FromString,
                     response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.ReleaseLeaseResponse.SerializeToString,
+            ),
+            'QueueLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueueLease,
+                    request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.QueueLeaseRequest.FromString,
+                    response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.QueueLeaseResponse.SerializeToString,
+            ),
+            'LeaveQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaveQueue,
+                    request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.LeaveQueueRequest.FromString,
+                    response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.LeaveQueueResponse.SerializeToString,
+            ),
+            'DescribeUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeUse,
+                    request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.DescribeUseRequest.FromString,
+                    response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.DeviceUse.SerializeToString,
+            ),
+            'EndUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndUse,
+                    request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.EndUseRequest.FromString,
+                    response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.DeviceUse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -521,6 +588,114 @@ class Agent(object):
             '/boardfit.agent.v1.Agent/ReleaseLease',
             device__agent_dot_wire_dot_v1_dot_agent__pb2.ReleaseLeaseRequest.SerializeToString,
             device__agent_dot_wire_dot_v1_dot_agent__pb2.ReleaseLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueueLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/boardfit.agent.v1.Agent/QueueLease',
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.QueueLeaseRequest.SerializeToString,
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.QueueLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaveQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/boardfit.agent.v1.Agent/LeaveQueue',
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.LeaveQueueRequest.SerializeToString,
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.LeaveQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/boardfit.agent.v1.Agent/DescribeUse',
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.DescribeUseRequest.SerializeToString,
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.DeviceUse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/boardfit.agent.v1.Agent/EndUse',
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.EndUseRequest.SerializeToString,
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.DeviceUse.FromString,
             options,
             channel_credentials,
             insecure,
