@@ -1,8 +1,9 @@
-"""`host devices add|list|tag|info|remove`."""
+"""`host devices add|import|list|tag|info|remove`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,6 +64,35 @@ def add(name: str, address: str, tags: tuple[str, ...], force: bool, as_json: bo
         click.echo(f"added {name} at {address}; no agent answers there now, so its profile is unknown")
     else:
         click.echo(f"added {name} at {address}: {info.board} (profile: {render.text_or_dash(info.profile)})")
+
+
+@command.command("import")
+@click.argument("path", metavar="FILE.csv", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace names that are taken, and add devices that do not answer now.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def import_(ctx: click.Context, path: Path, force: bool, as_json: bool) -> None:
+    """Register many agents at once, after asking them all what they are.
+
+    FILE.csv has the columns name, address (HOST or HOST:PORT) and, if wanted, tags, separated by spaces. Devices that do not
+    answer are left out, and the exit code is 1, or 4 where none did.
+    """
+    from host.fleet.bulk import add_all, read_list
+
+    answers = add_all(Inventory(), read_list(path), force=force)
+    silent = [answer for answer in answers if answer.info is None]
+    added = [answer.device for answer in answers if force or answer.info is not None]
+    if as_json:
+        left = [] if force else [{"device": _entry(one.device), "error": str(one.said)} for one in silent]
+        render.print_json({"schema": SCHEMA, "devices": [_entry(device) for device in added], "left_out": left})
+    else:
+        for answer in silent:
+            click.echo(f"{answer.device.name}: {answer.said}", err=True)
+        click.echo(
+            f"added {len(added)} of {len(answers)} devices" + (f"; {len(silent)} do not answer" if silent else "")
+        )
+    if silent:
+        ctx.exit(ExitCode.NO_DEVICE if len(silent) == len(answers) else ExitCode.FAILED)
 
 
 @command.command("list")
@@ -203,20 +233,9 @@ DASH_LOCAL = "this machine, an agent of its own per command"
 
 
 def _ask_all(devices: tuple[RegisteredDevice, ...]) -> dict[str, DeviceInfo | Exception]:
-    from concurrent.futures import ThreadPoolExecutor
+    from host.fleet.bulk import ask_all
 
-    from device_agent.contract.errors import BoardfitError
-    from host.fleet.client import AgentClient
-
-    def ask(device: RegisteredDevice) -> DeviceInfo | Exception:
-        try:
-            with AgentClient(device.address, timeout_s=CHECK_TIMEOUT_S) as client:
-                return client.describe()
-        except BoardfitError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=min(32, len(devices)) or 1) as pool:
-        return dict(zip((device.name for device in devices), pool.map(ask, devices), strict=True))
+    return {one.device.name: one.said for one in ask_all(devices, timeout_s=CHECK_TIMEOUT_S)}
 
 
 def _state_text(answer: DeviceInfo | Exception) -> str:

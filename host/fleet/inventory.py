@@ -90,6 +90,11 @@ class Inventory:
                 )
             self._write({**devices, device.name: device})
 
+    def put(self, devices: Iterable[RegisteredDevice]) -> None:
+        """Register all the devices in one write, replacing those of their names."""
+        with self._locked():
+            self._write({**self._read(), **{device.name: device for device in devices}})
+
     def remove(self, name: str) -> RegisteredDevice:
         """Forget the device called `name` (profiles are not looked at) and return it. Raises UnknownDevice."""
         with self._locked():
