@@ -11,28 +11,30 @@ from device_agent import __version__, processors
 from device_agent.board import BoardFacts
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo, MissingSensor, RuntimeInfo
-from device_agent.contract.lease import Lease
 from device_agent.contract.load import LoadEvent, LoadRequest
-from device_agent.contract.measurement import MeasureEvent
+from device_agent.contract.measurement import MeasureEvent, ReadingBatch
 from device_agent.contract.settings import MeasureRequest, Settings
 from device_agent.contract.transfer import InferHeader
+from device_agent.exclusive import ExclusiveUse
 from device_agent.jobs import (
     INFER_DEADLINE_S,
-    JobSlot,
     channels_of,
     default_memory_limit,
     measure,
     measure_limits,
 )
-from device_agent.lease import LeaseKeeper
 from device_agent.profiles import Profile
+from device_agent.sampler import Sampler
 from device_agent.sensors import Sensor
 from device_agent.store import ArtifactStore
 from device_agent.worker.launch import ArtifactFile, InferSession, WorkerLimits, open_infer, probe_runtimes
 
+#: Long enough for a sensor that starts a process for each look.
+READ_S = 0.25
+
 
 class Agent:
-    """One device's store, lease and job slot. Lives in one event loop.
+    """One device's store, and who uses it. Lives in one event loop.
 
     `describe_board` is asked at every Describe, since the governor may change; the runtimes are probed once.
     """
@@ -47,8 +49,7 @@ class Agent:
         missing_sensors: Sequence[MissingSensor] = (),
     ) -> None:
         self.store = store
-        self.leases = LeaseKeeper()
-        self._slot = JobSlot()
+        self.exclusive = ExclusiveUse()
         self._describe_board = describe_board
         self._profile = profile
         self._sensors = tuple(sensors)
@@ -62,11 +63,11 @@ class Agent:
     @property
     def stopping(self) -> bool:
         """Whether `stop` was called."""
-        return self._slot.stopping
+        return self.exclusive.stopping
 
     async def stop(self) -> None:
-        """Abort the running job and refuse new ones. Returns when no child process is left."""
-        await self._slot.abort()
+        """Abort what runs and refuse new jobs. Returns when no child process is left."""
+        await self.exclusive.stop()
         if self._probe is not None:
             self._probe.cancel()
             await asyncio.wait([self._probe])
@@ -83,22 +84,17 @@ class Agent:
             missing_sensors=self._missing_sensors,
         )
 
-    def acquire(self, holder: str, reason: str, ttl_s: float) -> Lease:
-        """Return a new lease. DeviceBusy while somebody holds the device or a job runs."""
-        self._slot.check_free()
-        return self.leases.acquire(holder, reason, ttl_s)
-
     async def measure(
         self, request: MeasureRequest, token: str | None, caller: str
     ) -> AsyncGenerator[MeasureEvent, None]:
         """Yield the events of a measurement; close the iterator to end it. `caller` names whoever holds no lease."""
-        lease = self.leases.check(token)
+        self.exclusive.check(token)
         wanted = request.settings.inputs_sha256
         with self.store.use([*request.artifacts, *([wanted] if wanted else [])]) as held:
             every = [ArtifactFile(path=path, artifact=artifact) for path, artifact in held]
             files, data = every[: len(request.artifacts)], every[-1] if wanted else None
             names = " and ".join(file.artifact.name for file in files)
-            with self._slot.hold(f"measuring {names}", lease.holder if lease else caller):
+            with self.exclusive.job(f"measuring {names}", token, caller):
                 await self._probed()
                 request = replace(request, settings=self._complete(request.settings))
                 limits = measure_limits(request)
@@ -111,11 +107,11 @@ class Agent:
         """Yield the events of a load job; close the iterator to end it. `caller` names whoever holds no lease."""
         from device_agent import load_job  # an agent that is never asked for it does not pay for it
 
-        lease = self.leases.check(token)
+        self.exclusive.check(token)
         wanted = request.settings.inputs_sha256
         with self.store.use([request.artifact, *([wanted] if wanted else [])]) as held:
             file, *data = [ArtifactFile(path=path, artifact=artifact) for path, artifact in held]
-            with self._slot.hold(f"putting load on {file.artifact.name}", lease.holder if lease else caller):
+            with self.exclusive.job(f"putting load on {file.artifact.name}", token, caller):
                 await self._probed()
                 request = load_job.share_threads(request, self._complete)
                 job = load_job.load(
@@ -133,10 +129,10 @@ class Agent:
     @asynccontextmanager
     async def infer(self, header: InferHeader, token: str | None, caller: str) -> AsyncIterator[InferSession]:
         """Load one artifact and answer batches of inputs until the context ends."""
-        lease = self.leases.check(token)
+        self.exclusive.check(token)
         with (
             self.store.use([header.sha256]) as [(path, artifact)],
-            self._slot.hold(f"inference with {artifact.name}", lease.holder if lease else caller),
+            self.exclusive.job(f"inference with {artifact.name}", token, caller),
         ):
             await self._probed()
             limits = WorkerLimits(
@@ -147,9 +143,17 @@ class Agent:
             async with open_infer(self._complete(header.settings), file, limits=limits) as session:
                 yield session
 
+    async def read_sensors(self, token: str | None, caller: str) -> ReadingBatch:
+        """Return the newest reading of each channel. DeviceBusy while a job runs: two who read one sensor disturb each other."""
+        self.exclusive.check(token)
+        with self._slot.hold("reading the sensors", lease.holder if lease else caller):
+            with Sampler(self._sensors) as sampler:
+                await asyncio.sleep(READ_S)
+            return ReadingBatch(readings=tuple({each.channel: each for each in sampler.drain()}.values()))
+
     def delete(self, sha256: str, token: str | None) -> None:
         """Remove an artifact. ArtifactNotFound; DeviceBusy while it is in use or the device is somebody's."""
-        self.leases.check(token)
+        self.exclusive.check(token)
         self.store.delete(sha256)
 
     def list(self) -> tuple[Artifact, ...]:

@@ -25,8 +25,8 @@ from device_agent.contract.errors import (
     status_of,
 )
 from device_agent.contract.transfer import UploadHeader
+from device_agent.exclusive import CANCEL_AGAIN_S
 from device_agent.heap import trim_heap
-from device_agent.jobs import CANCEL_AGAIN_S
 from device_agent.upload import Upload
 from device_agent.wire.v1 import agent_pb2 as pb
 from device_agent.wire.v1 import agent_pb2_grpc
@@ -209,18 +209,43 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             self._trim_soon()
 
     @_reports_errors
+    async def ReadSensors(self, request: pb.ReadSensorsRequest, context: _Context) -> pb.ReadingBatch:
+        token = codec.read_sensors_request_from_pb(request)
+        return codec.readings_to_pb(await self._agent.read_sensors(token, _caller(context)))
+
+    @_reports_errors
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: _Context) -> pb.Lease:
-        holder, reason, ttl_s, _ = codec.acquire_request_from_pb(request)
-        return codec.lease_to_pb(self._agent.acquire(holder, reason, ttl_s))
+        return codec.lease_to_pb(await self._agent.exclusive.acquire(*codec.acquire_request_from_pb(request)))
+
+    @_reports_errors
+    async def QueueLease(self, request: pb.QueueLeaseRequest, context: _Context) -> pb.QueueLeaseResponse:
+        holder, reason, ttl_s, ticket, hold_s = codec.queue_request_from_pb(request)
+        answer = await self._agent.exclusive.queue(ticket, holder, reason, ttl_s, hold_s)
+        return codec.queue_response_to_pb(answer)
+
+    @_reports_errors
+    async def LeaveQueue(self, request: pb.LeaveQueueRequest, context: _Context) -> pb.LeaveQueueResponse:
+        self._agent.exclusive.leave(codec.leave_request_from_pb(request))
+        return pb.LeaveQueueResponse()
 
     @_reports_errors
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: _Context) -> pb.Lease:
-        return codec.lease_to_pb(self._agent.leases.renew(*codec.renew_request_from_pb(request)))
+        return codec.lease_to_pb(self._agent.exclusive.renew(*codec.renew_request_from_pb(request)))
 
     @_reports_errors
     async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: _Context) -> pb.ReleaseLeaseResponse:
-        self._agent.leases.release(codec.release_request_from_pb(request))
+        self._agent.exclusive.release(codec.release_request_from_pb(request))
         return pb.ReleaseLeaseResponse()
+
+    @_reports_errors
+    async def DescribeUse(self, request: pb.DescribeUseRequest, context: _Context) -> pb.DeviceUse:
+        return codec.use_to_pb(self._agent.exclusive.use())
+
+    @_reports_errors
+    async def EndUse(self, request: pb.EndUseRequest, context: _Context) -> pb.DeviceUse:
+        use = await self._agent.exclusive.end_use()
+        _log.warning("ended by %s: %s", _caller(context), use)
+        return codec.use_to_pb(use)
 
     def _trim_soon(self) -> None:
         """Give memory back when the messages of the call are gone, once for calls in quick succession."""

@@ -139,6 +139,15 @@ def readings_from_pb(message: pb.ReadingBatch) -> ReadingBatch:
     )
 
 
+def read_sensors_request_to_pb(lease_token: str | None = None) -> pb.ReadSensorsRequest:
+    return pb.ReadSensorsRequest(lease_token=lease_token)
+
+
+def read_sensors_request_from_pb(message: pb.ReadSensorsRequest) -> str | None:
+    """Return the lease token."""
+    return optional(message, "lease_token")
+
+
 def node_time_to_pb(node: NodeTime) -> pb.NodeTime:
     return pb.NodeTime(
         name=node.name,

@@ -151,6 +151,11 @@ class AgentClient:
             raise AgentInternalError(f"the agent at {self.address} ended a load job without a result; see its log")
         return LoadMeasurement(request=request, result=result, served=served, readings=tuple(readings))
 
+    def read_sensors(self) -> tuple[Reading, ...]:
+        """Return the newest reading of each channel of the device. DeviceBusy while a job runs there; AgentTooOld."""
+        request = codec.read_sensors_request_to_pb(self._token)
+        return codec.readings_from_pb(self._call(self._stub.ReadSensors, request, "ReadSensors")).readings
+
     def infer(
         self,
         sha256: str,

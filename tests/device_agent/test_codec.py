@@ -371,12 +371,15 @@ def test_lease_requests_come_back() -> None:
     assert codec.acquire_request_from_pb(over_the_wire(again)) == ("ann", "compress", 30.5, "mine")
     queue = codec.queue_request_to_pb(holder="ann", reason="compress", ttl_s=30.5, ticket="mine", hold_s=2.0)
     assert codec.queue_request_from_pb(over_the_wire(queue)) == ("ann", "compress", 30.5, "mine", 2.0)
+    for token in ("mine", None):
+        read = codec.read_sensors_request_to_pb(token)
+        assert codec.read_sensors_request_from_pb(over_the_wire(read)) == token
     renew = codec.renew_request_to_pb(token="t", ttl_s=2.25)
     assert codec.renew_request_from_pb(over_the_wire(renew)) == ("t", 2.25)
 
 
 def test_every_public_pair_is_tested() -> None:
-    tested = {*PAIRS, *PAIRS_WITH_TOKEN, "acquire_request", "queue_request", "renew_request"}
+    tested = {*PAIRS, *PAIRS_WITH_TOKEN, "acquire_request", "queue_request", "renew_request", "read_sensors_request"}
     public = {name.removesuffix("_from_pb") for name in codec.__all__ if name.endswith("_from_pb")}
     assert public == tested
 

@@ -427,6 +427,12 @@ class ReadingBatch(_message.Message):
     value: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, names: _Optional[_Iterable[str]] = ..., channel: _Optional[_Iterable[int]] = ..., time_ns: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class ReadSensorsRequest(_message.Message):
+    __slots__ = ("lease_token",)
+    LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    lease_token: str
+    def __init__(self, lease_token: _Optional[str] = ...) -> None: ...
+
 class Shape(_message.Message):
     __slots__ = ("dims",)
     DIMS_FIELD_NUMBER: _ClassVar[int]

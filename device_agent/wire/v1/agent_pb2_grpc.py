@@ -74,6 +74,11 @@ class AgentStub(object):
                 request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.InferRequest.SerializeToString,
                 response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.InferResponse.FromString,
                 _registered_method=True)
+        self.ReadSensors = channel.unary_unary(
+                '/boardfit.agent.v1.Agent/ReadSensors',
+                request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.ReadSensorsRequest.SerializeToString,
+                response_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.ReadingBatch.FromString,
+                _registered_method=True)
         self.AcquireLease = channel.unary_unary(
                 '/boardfit.agent.v1.Agent/AcquireLease',
                 request_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.AcquireLeaseRequest.SerializeToString,
@@ -167,6 +172,13 @@ class AgentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadSensors(self, request, context):
+        """What the sensors say now, apart from any job; refused while one runs, whose readings come with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AcquireLease(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -254,6 +266,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.Infer,
                     request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.InferRequest.FromString,
                     response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.InferResponse.SerializeToString,
+            ),
+            'ReadSensors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadSensors,
+                    request_deserializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.ReadSensorsRequest.FromString,
+                    response_serializer=device__agent_dot_wire_dot_v1_dot_agent__pb2.ReadingBatch.SerializeToString,
             ),
             'AcquireLease': grpc.unary_unary_rpc_method_handler(
                     servicer.AcquireLease,
@@ -507,6 +524,33 @@ class Agent(object):
             '/boardfit.agent.v1.Agent/Infer',
             device__agent_dot_wire_dot_v1_dot_agent__pb2.InferRequest.SerializeToString,
             device__agent_dot_wire_dot_v1_dot_agent__pb2.InferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadSensors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/boardfit.agent.v1.Agent/ReadSensors',
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.ReadSensorsRequest.SerializeToString,
+            device__agent_dot_wire_dot_v1_dot_agent__pb2.ReadingBatch.FromString,
             options,
             channel_credentials,
             insecure,
