@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,7 +14,7 @@ from device_agent.contract.device import DeviceInfo
 from device_agent.contract.load import LoadMeasurement, LoadRequest, LoadResult
 from device_agent.contract.plain_json import from_json, to_json
 from host.results import models
-from host.results.rows import device_row, host_row
+from host.results.rows import artifact_rows, device_facts, device_row, host_facts, host_row
 from host.results.samples import pack_readings, pack_served, unpack_readings, unpack_served
 from host.results.store import NotInHistory, ResultStore
 
@@ -53,11 +54,13 @@ def add_load(store: ResultStore, measurement: LoadMeasurement, *, device: Device
     request, result = measurement.request, measurement.result
     reading_names, readings = pack_readings(measurement.readings)
     with store.writing() as session:
-        session.merge(models.Artifact(sha256=request.artifact, name=artifact_name))
+        connection = session.connection()
+        artifact_rows(connection, {request.artifact: artifact_name})
         row = models.LoadMeasurement(
             created_at=datetime.now(timezone.utc),
-            device=device_row(session, device),
-            host=host_row(session),
+            uuid=uuid.uuid4().hex,
+            device_environment_id=device_row(connection, device_facts(device)),
+            host_environment_id=host_row(connection, host_facts()),
             sha256=request.artifact,
             name=artifact_name,
             runtime=result.runtime,

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Dialect,
     Double,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    Text,
     TypeDecorator,
     UniqueConstraint,
 )
@@ -86,9 +88,14 @@ class Artifact(Base):
 
 
 class Measurement(Base):
-    """A finished job. `runs` and `readings` have the layouts of host.results.samples; statistics are derived from them."""
+    """A finished job. `runs` and `readings` have the layouts of host.results.samples; statistics are derived from them.
+
+    `uuid` is the same in every database that the measurement was imported into. It stands last and without NOT NULL: SQLite adds
+    such a column to a large table in no time.
+    """
 
     __tablename__ = "measurements"
+    __table_args__ = (Index("ix_measurements_uuid", "uuid", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(index=True)
@@ -102,6 +109,7 @@ class Measurement(Base):
     runs: Mapped[bytes]
     reading_names: Mapped[list[Any]]
     readings: Mapped[bytes]
+    uuid: Mapped[str | None] = mapped_column(String(32))
 
     device: Mapped[DeviceEnvironment] = relationship()
     host: Mapped[HostEnvironment] = relationship()
@@ -109,16 +117,47 @@ class Measurement(Base):
 
 
 class MeasuredArtifact(Base):
-    """An artifact's place in a measurement, its name at the time, and the codes of its verdicts."""
+    """An artifact's place in a measurement: the line by which a history is looked through, without a look at the samples.
+
+    What repeats columns of the measurement is here for the indexes. From `derived` on the columns are a cache of what
+    host.results.derived makes of the samples, in its version `derived`; None before it was made.
+    """
 
     __tablename__ = "measured_artifacts"
-    __table_args__ = (Index("ix_measured_artifacts_sha256", "sha256"),)
+    __table_args__ = (
+        Index("ix_measured_artifacts_newest", "created_at", "measurement_id", "position"),
+        Index("ix_measured_artifacts_device", "device_id", "created_at", "measurement_id", "position"),
+        Index("ix_measured_artifacts_artifact", "sha256", "created_at", "measurement_id", "position"),
+        Index("ix_measured_artifacts_sweep", "sweep_id", "created_at", "measurement_id", "position"),
+    )
 
     measurement_id: Mapped[int] = mapped_column(ForeignKey("measurements.id"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
     name: Mapped[str] = mapped_column(String(400))
     verdicts: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    device_environment_id: Mapped[int] = mapped_column(ForeignKey("device_environments.id"))
+    device_id: Mapped[str] = mapped_column(String(200))
+    device_name: Mapped[str | None] = mapped_column(String(200))
+    runtime: Mapped[str] = mapped_column(String(100))
+    runtime_version: Mapped[str] = mapped_column(String(100))
+    threads: Mapped[int]
+    together: Mapped[int]
+    sweep_id: Mapped[int | None] = mapped_column(ForeignKey("sweeps.id"))
+    derived: Mapped[int | None]
+    runs: Mapped[int | None]
+    runs_undisturbed: Mapped[int | None]
+    p50_ns: Mapped[float | None] = mapped_column(Double)
+    p90_ns: Mapped[float | None] = mapped_column(Double)
+    p99_ns: Mapped[float | None] = mapped_column(Double)
+    min_ns: Mapped[float | None] = mapped_column(Double)
+    mean_ns: Mapped[float | None] = mapped_column(Double)
+    undisturbed_p50_ns: Mapped[float | None] = mapped_column(Double)
+    peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    peak_rss_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    energy_gross_j: Mapped[float | None] = mapped_column(Double)
+    energy_net_j: Mapped[float | None] = mapped_column(Double)
 
 
 class LoadMeasurement(Base):
@@ -128,6 +167,7 @@ class LoadMeasurement(Base):
     """
 
     __tablename__ = "load_measurements"
+    __table_args__ = (Index("ix_load_measurements_uuid", "uuid", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(index=True)
@@ -146,6 +186,7 @@ class LoadMeasurement(Base):
     served: Mapped[bytes]
     reading_names: Mapped[list[Any]]
     readings: Mapped[bytes]
+    uuid: Mapped[str | None] = mapped_column(String(32))
 
     device: Mapped[DeviceEnvironment] = relationship()
     host: Mapped[HostEnvironment] = relationship()
@@ -155,6 +196,7 @@ class Compression(Base):
     """A finished compression: what was asked, what was planned, whether it was met; `record` is its whole JSON document."""
 
     __tablename__ = "compressions"
+    __table_args__ = (Index("ix_compressions_uuid", "uuid", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(index=True)
@@ -164,6 +206,7 @@ class Compression(Base):
     met: Mapped[bool | None]
     plan: Mapped[dict[str, Any]]
     record: Mapped[dict[str, Any]]
+    uuid: Mapped[str | None] = mapped_column(String(32))
 
 
 class DeviceFact(Base):
@@ -177,3 +220,77 @@ class DeviceFact(Base):
     kind: Mapped[str] = mapped_column(String(100))
     updated_at: Mapped[datetime]
     value: Mapped[dict[str, Any]]
+
+
+class Sweep(Base):
+    """A sweep as it was created."""
+
+    __tablename__ = "sweeps"
+    __table_args__ = (Index("ix_sweeps_uuid", "uuid", unique=True),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uuid: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(400), index=True)
+    created_at: Mapped[datetime]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[dict[str, Any]]
+
+
+class SweepJob(Base):
+    """A job of a sweep: first what was asked for, then where it stands.
+
+    Times that end in `_s` are seconds since 1970 on the clock of the database. A job is free to be claimed from `not_before_s`
+    on; a claim of it holds until `claimed_until_s`, and is good for as long as `token` stays what it was.
+    """
+
+    __tablename__ = "sweep_jobs"
+    __table_args__ = (
+        UniqueConstraint("sweep_id", "key"),
+        Index("ix_sweep_jobs_turn", "sweep_id", "state", "device", "position"),
+        Index("ix_sweep_jobs_measurement_id", "measurement_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"))
+    key: Mapped[str] = mapped_column(String(400))
+    position: Mapped[int]
+    artifact_name: Mapped[str] = mapped_column(String(400))
+    artifact_path: Mapped[str] = mapped_column(String(4096))
+    sha256: Mapped[str] = mapped_column(String(64))
+    wanted_device: Mapped[str] = mapped_column(String(200))
+    options: Mapped[dict[str, Any]]
+    repeat: Mapped[int]
+    movable_to: Mapped[list[Any]]
+    state: Mapped[str] = mapped_column(String(20))
+    device: Mapped[str] = mapped_column(String(200))
+    attempts: Mapped[int]
+    token: Mapped[int]
+    controller: Mapped[str | None] = mapped_column(String(200))
+    claimed_until_s: Mapped[float | None] = mapped_column(Double)
+    not_before_s: Mapped[float] = mapped_column(Double)
+    error: Mapped[str | None] = mapped_column(Text)
+    measurement_id: Mapped[int | None] = mapped_column(ForeignKey("measurements.id"))
+    finished_s: Mapped[float | None] = mapped_column(Double)
+
+
+class SweepDevice(Base):
+    """Who works on a device of a sweep, and until when it is set aside, and why."""
+
+    __tablename__ = "sweep_devices"
+
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"), primary_key=True)
+    device: Mapped[str] = mapped_column(String(200), primary_key=True)
+    controller: Mapped[str | None] = mapped_column(String(200))
+    aside_until_s: Mapped[float | None] = mapped_column(Double)
+    aside_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class SweepController(Base):
+    """A process that works on a sweep, until `expires_s`. `process` says which one, so that its death can be seen."""
+
+    __tablename__ = "sweep_controllers"
+
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"), primary_key=True)
+    controller: Mapped[str] = mapped_column(String(200), primary_key=True)
+    expires_s: Mapped[float] = mapped_column(Double)
+    process: Mapped[dict[str, Any]]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: The newest revision in migrations/versions. Kept here so that an up-to-date database is opened without
 #: Alembic.
-HEAD = "0002"
+HEAD = "0003"
 
 
 class DatabaseTooNew(StableError):
@@ -54,6 +54,9 @@ def upgrade(connection: Connection, *, where: str) -> None:
         raise DatabaseTooNew(
             f"the history at {where} has schema {revision}, which this boardfit (schema {HEAD}) does not "
             "know: a newer version wrote it. Upgrade this host with `pip install --upgrade boardfit`, or go without "
-            "it: --no-store, or another XDG_DATA_HOME."
+            "it: --no-store, or another --store."
         )
     command.upgrade(config, "head")
+    from host.results.derived import refresh
+
+    refresh(connection)

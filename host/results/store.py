@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,19 +11,21 @@ from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.errors import StableError
 from device_agent.contract.measurement import Measurement, MeasureResult
-from device_agent.contract.plain_json import from_json, to_json
+from device_agent.contract.plain_json import from_json
 from device_agent.contract.settings import MeasureRequest
 from host.results import models
-from host.results.database import HistoryUnavailable, open_database
+from host.results.database import is_refusal, open_database, refusal
 from host.results.environment import Environment
-from host.results.rows import device_row, host_row
-from host.results.samples import pack_readings, pack_runs, unpack_readings, unpack_runs
+from host.results.rows import device_facts, device_row
+from host.results.samples import unpack_readings, unpack_runs
+from host.results.writing import PreparedMeasurement
 
 
 class NotInHistory(StableError):
@@ -110,43 +113,23 @@ class ResultStore:
     ) -> None:
         self.close()
 
-    def add_measurement(self, measurement: Measurement, *, device: DeviceInfo, artifact_names: Sequence[str]) -> int:
-        """Keep a measurement with all its raw samples and return its id. Names are in the order of the request."""
-        artifacts = measurement.request.artifacts
-        if len(artifact_names) != len(artifacts):
-            raise ValueError(f"{len(artifact_names)} names were given for {len(artifacts)} artifacts")
-        result = measurement.result
-        reading_names, readings = pack_readings(measurement.readings)
+    def add_measurement(
+        self,
+        measurement: Measurement,
+        *,
+        device: DeviceInfo,
+        artifact_names: Sequence[str],
+        device_name: str | None = None,
+    ) -> int:
+        """Keep a measurement with all its raw samples and return its id. Names are in the order of the request.
+
+        `device_name` is what this host calls the device.
+        """
+        prepared = PreparedMeasurement.of(
+            measurement, device=device, artifact_names=artifact_names, device_name=device_name
+        )
         with self.writing() as session:
-            for sha256, name in zip(artifacts, artifact_names, strict=True):
-                session.merge(models.Artifact(sha256=sha256, name=name))
-            row = models.Measurement(
-                created_at=datetime.now(timezone.utc),
-                device=device_row(session, device),
-                host=host_row(session),
-                runtime=result.runtime,
-                runtime_version=result.runtime_version,
-                threads=result.threads,
-                request=to_json(measurement.request),
-                result=to_json(result),
-                runs=pack_runs(measurement.runs),
-                reading_names=reading_names,
-                readings=readings,
-                artifacts=[
-                    models.MeasuredArtifact(
-                        position=position,
-                        sha256=sha256,
-                        name=name,
-                        verdicts=[verdict.code.value for verdict in found.verdicts],
-                    )
-                    for position, (sha256, name, found) in enumerate(
-                        zip(artifacts, artifact_names, result.artifacts, strict=True)
-                    )
-                ],
-            )
-            session.add(row)
-            session.flush()
-            return row.id
+            return prepared.insert(session.connection())
 
     def get_measurement(self, measurement_id: int) -> StoredMeasurement:
         """Return a measurement, its samples as they came. Raises NotInHistory."""
@@ -224,7 +207,10 @@ class ResultStore:
         with self.writing() as session:
             row = models.Compression(
                 created_at=datetime.now(timezone.utc),
-                device_environment_id=None if device is None else device_row(session, device).id,
+                uuid=uuid.uuid4().hex,
+                device_environment_id=(
+                    None if device is None else device_row(session.connection(), device_facts(device))
+                ),
                 model=record.get("model"),
                 target=record["target"],
                 met=record["met"],
@@ -277,24 +263,36 @@ class ResultStore:
                 for row in session.scalars(query.where(models.DeviceFact.kind.startswith(kind_prefix, autoescape=True)))
             )
 
-    def reading(self) -> Session:
-        """Return a session for reading, to be closed as a context."""
-        return Session(self._engine)
+    @property
+    def engine(self) -> Engine:
+        """The engine of SQLAlchemy behind the history, for modules of this package."""
+        return self._engine
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for reading. Raises HistoryUnavailable."""
+        with self._refusals("read"), Session(self._engine) as session:
+            yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction: what the block did is on disk after it, all or nothing. Raises HistoryUnavailable."""
         # BEGIN IMMEDIATE on SQLite: a transaction that reads first and writes later fails at once if another
         # wrote between.
+        immediate = self._engine.execution_options(immediate=True)
+        with self._refusals("write to"), Session(immediate) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _refusals(self, doing: str) -> Iterator[None]:
         try:
-            with Session(self._engine.execution_options(immediate=True)) as session, session.begin():
-                yield session
-        except OperationalError as error:
-            where = self._engine.url.render_as_string(hide_password=True)
-            raise HistoryUnavailable(
-                f"cannot write to the history at {where}: {error.orig}. Free some space there, or set XDG_DATA_HOME to "
-                "another place, then repeat the command."
-            ) from error
+            yield
+        except DBAPIError as error:
+            if not is_refusal(error):
+                raise
+            raise refusal(self._engine.url, error, doing) from error
+        except PoolTimeout as error:
+            raise refusal(self._engine.url, error, doing) from error
 
 
 def _fact(device_key: str, kind: str) -> Any:
