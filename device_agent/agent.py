@@ -146,7 +146,7 @@ class Agent:
     async def read_sensors(self, token: str | None, caller: str) -> ReadingBatch:
         """Return the newest reading of each channel. DeviceBusy while a job runs: two who read one sensor disturb each other."""
         self.exclusive.check(token)
-        with self._slot.hold("reading the sensors", lease.holder if lease else caller):
+        with self.exclusive.job("reading the sensors", token, caller):
             with Sampler(self._sensors) as sampler:
                 await asyncio.sleep(READ_S)
             return ReadingBatch(readings=tuple({each.channel: each for each in sampler.drain()}.values()))
