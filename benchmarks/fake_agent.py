@@ -179,10 +179,10 @@ class FakeAgent(Agent):
         fault = rng.choice(("start", "midway", "end")) if rng.random() < how.failing else None
         if fault == "start":
             raise transient(rng)
-        lease = self.leases.check(token)
+        self.exclusive.check(token)
         with self.store.use(request.artifacts) as held:
             names = " and ".join(artifact.name for _, artifact in held)
-            with self._slot.hold(f"measuring {names}", lease.holder if lease else caller):
+            with self.exclusive.job(f"measuring {names}", token, caller):
                 yield Progress(phase=Phase.LOADING, fraction=0.0, runs=0)
                 rejected = [artifact.name for _, artifact in held if artifact.name in how.rejects]
                 if rejected:

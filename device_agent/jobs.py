@@ -1,18 +1,18 @@
-"""Jobs: one at a time, each bounded in time and memory, with the sensors sampled beside it."""
+"""Jobs, each bounded in time and memory, with the sensors sampled beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from device_agent.contract.deadlines import COLD_START_S, IDLE_S, longest_measurement_s
 from device_agent.contract.device import Channel, Quantity
-from device_agent.contract.errors import AgentStopping, DeviceBusy, WorkerCrashed
+from device_agent.contract.errors import WorkerCrashed
 from device_agent.contract.measurement import (
     ColdStart,
     MeasureEvent,
@@ -37,64 +37,8 @@ _Event = TypeVar("_Event")
 
 #: For loading, and for each batch, of an inference; batches may be large and boards slow.
 INFER_DEADLINE_S = 600.0
-#: Before Python 3.12 asyncio.wait_for loses a cancellation that comes together with its result.
-CANCEL_AGAIN_S = 1.0
 #: Share of the available memory that a worker may take, so that the system and the agent live on.
 MEMORY_SHARE = 0.8
-
-
-@dataclass(slots=True)
-class _Job:
-    description: str
-    holder: str
-    started_s: float
-    task: asyncio.Task[object] | None
-
-
-class JobSlot:
-    """The one place for a job. Used from one event loop."""
-
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._job: _Job | None = None
-        self.stopping = False
-        self._free = asyncio.Event()
-        self._free.set()
-
-    @contextmanager
-    def hold(self, description: str, holder: str) -> Iterator[None]:
-        """Occupy the slot for the current task.
-
-        Raises DeviceBusy if a job runs, AgentStopping after `abort`. `abort` cancels the task.
-        """
-        if self.stopping:
-            raise AgentStopping("the agent is shutting down and takes no new jobs; try again when it is back")
-        self.check_free()
-        self._job = _Job(description, holder, self._clock(), asyncio.current_task())
-        self._free.clear()
-        try:
-            yield
-        finally:
-            self._job = None
-            self._free.set()
-
-    def check_free(self) -> None:
-        """Raise DeviceBusy, saying who runs what and for how long, if there is a job."""
-        job = self._job
-        if job is not None:
-            raise DeviceBusy(
-                f"the device is busy: {job.description} for {job.holder}, since {self._clock() - job.started_s:.0f} s;"
-                f" try again when it is done"
-            )
-
-    async def abort(self) -> None:
-        """End the running job, if there is one, wait until its worker is gone, and take no further jobs."""
-        self.stopping = True
-        while self._job is not None:
-            if self._job.task is not None:
-                self._job.task.cancel()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._free.wait(), CANCEL_AGAIN_S)
 
 
 async def measure(

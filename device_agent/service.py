@@ -119,7 +119,11 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         task.add_done_callback(self._uploads.discard)
         messages = _paced(requests, UPLOAD_IDLE_S, "upload")
         header, token = codec.upload_header_from_pb(await _first(messages))
-        self._agent.leases.check(token)
+        what = f"receiving {header.artifact.name}"
+        with self._agent.exclusive.job(what, token, _caller(context), exclusive=False):
+            return await self._receive(header, messages)
+
+    async def _receive(self, header: UploadHeader, messages: AsyncIterator[Any]) -> pb.UploadArtifactResponse:
         upload = await self._begin(header)
         if upload is None:
             return codec.upload_response_to_pb(self._agent.store.get(header.artifact.sha256))

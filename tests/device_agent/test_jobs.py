@@ -1,8 +1,7 @@
-"""The sampler beside a job, the slot for one job, and the default limits."""
+"""The sampler beside a job, and the default limits."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from pathlib import Path
 
@@ -10,10 +9,9 @@ import pytest
 from running_agent import wait_until
 
 from device_agent.contract.device import Channel, Quantity
-from device_agent.contract.errors import AgentStopping, DeviceBusy
 from device_agent.contract.measurement import Reading
 from device_agent.contract.settings import MeasureRequest, Stopping
-from device_agent.jobs import JobSlot, default_memory_limit, measure_limits
+from device_agent.jobs import default_memory_limit, measure_limits
 from device_agent.sampler import Sampler
 from device_agent.sensors import Sensor
 
@@ -83,68 +81,6 @@ def test_a_sensor_that_breaks_is_logged_and_left_out(caplog: pytest.LogCaptureFi
     assert broken.reads == 1
     assert "sensor broken failed" in caplog.text
     assert {reading.channel for reading in sampler.drain()} == {"whole"}
-
-
-def test_the_slot_takes_one_job() -> None:
-    async def scenario() -> None:
-        now_s = 100.0
-        slot = JobSlot(clock=lambda: now_s)
-        with slot.hold("measuring a.onnx", "ann"):
-            now_s += 7
-            with pytest.raises(DeviceBusy, match=r"measuring a\.onnx for ann, since 7 s"), slot.hold("b", "bob"):
-                pass
-        with slot.hold("measuring b.onnx", "bob"):
-            pass
-
-    asyncio.run(scenario())
-
-
-def test_an_aborted_slot_waits_for_its_job_and_takes_no_other() -> None:
-    async def scenario() -> None:
-        slot = JobSlot()
-        ended: list[str] = []
-
-        async def job() -> None:
-            with slot.hold("measuring a.onnx", "ann"):
-                try:
-                    await asyncio.sleep(3600)
-                finally:
-                    await asyncio.sleep(0)
-                    ended.append("worker reaped")
-
-        task = asyncio.create_task(job())
-        await asyncio.sleep(0)
-        await slot.abort()
-        assert ended == ["worker reaped"]
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        with pytest.raises(AgentStopping), slot.hold("b", "bob"):
-            pass
-
-    asyncio.run(scenario())
-
-
-def test_an_abort_gets_through_to_a_job_that_loses_a_cancellation() -> None:
-    async def scenario() -> None:
-        slot = JobSlot()
-        lost: list[str] = []
-
-        async def job() -> None:
-            with slot.hold("inference with a.onnx", "ann"):
-                try:
-                    await asyncio.sleep(3600)
-                except asyncio.CancelledError:
-                    lost.append("as asyncio.wait_for did before Python 3.12")
-                await asyncio.sleep(3600)
-
-        task = asyncio.create_task(job())
-        await asyncio.sleep(0)
-        await asyncio.wait_for(slot.abort(), 60)
-        assert len(lost) == 1
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(scenario())
 
 
 def board(root: Path, **files: str) -> Path:
