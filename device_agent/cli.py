@@ -1,4 +1,4 @@
-"""The command `device-agent`: serve, info, sensors, bench, load."""
+"""The command `device-agent`: serve, info, sensors, doctor, bench, load."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _info(options)
         if options.command == "sensors":
             return _sensors(options)
+        if options.command == "doctor":
+            return _doctor(options)
         if options.command == "load":
             return _load(options)
         return _bench(options)
@@ -132,6 +134,13 @@ def _sensors(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from device_agent.doctor import doctor
+
+    sound = doctor(root=options.root, profile=options.profile, store=options.store, as_json=options.json)
+    return DONE if sound else FAILED
+
+
 def _bench(options: argparse.Namespace) -> int:
     from device_agent.bench import bench
     from device_agent.bench_request import BenchOptions
@@ -190,6 +199,15 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
     sensors.add_argument("--profile", metavar="NAME", help="device profile, where the board is not recognised")
     sensors.add_argument("--json", action="store_true", help="as JSON on stdout")
     _add_meter_option(sensors)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what is missing on this board, and how to mend it",
+        description="Say what is missing on this board, and how to mend it. Exit code 1 if something fails.",
+    )
+    doctor.add_argument("--root", type=Path, metavar="DIR", help="look at a recorded board's files instead of this one")
+    doctor.add_argument("--json", action="store_true", help="as JSON on stdout")
+    _add_device_options(doctor)
 
     bench = commands.add_parser(
         "bench",

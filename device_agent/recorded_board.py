@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from device_agent import __version__, profiles
+from device_agent import __version__, doctor_board, profiles
 from device_agent.board import BoardFacts, describe_board
 from device_agent.contract.device import Channel
 from device_agent.contract.errors import InvalidRequest
@@ -112,7 +112,7 @@ def record(root: Path, folder: Path) -> Path:
             f"{folder} is not an empty folder; give one that is new or empty, so that nothing is overwritten"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    patterns = {pattern for kind in KINDS for pattern in kind.files} | set(BOARD_FILES)
+    patterns = {pattern for kind in KINDS for pattern in kind.files} | {*BOARD_FILES, *doctor_board.FILES}
     remarks = (
         f"Recorded by device-agent {__version__} for Boardfit's tests. Look through it before you send it: it should hold no\n"
         "serial number, no address, and no name of the host or of a person."
