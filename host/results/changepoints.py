@@ -1,9 +1,9 @@
 """Level shifts in a series of measurements of one thing: when did it become slower, and by how much. Pure functions.
 
 The method is optimal partitioning with a loss that is bounded, so that a lone outlier makes no segment (Fearnhead and Rigaill,
-"Changepoint Detection in the Presence of Outliers", JASA 114, 2019): of all ways to cut the series into segments of constant level
-it returns the one with the least sum of losses plus PENALTY for each cut. It is exact for levels on a grid of a tenth of the
-noise. The noise of the series is learned from it: from differences of neighbours, which a few shifts do not move, then from what
+"Changepoint Detection in the Presence of Outliers", JASA 114, 2019): of all ways to cut the series into segments of constant
+level it returns the one with the least sum of losses plus PENALTY for each cut. It is exact for levels on a grid of a tenth of
+the noise. The noise of the series is learned from it: from differences of neighbours, which a few shifts do not move, then from what
 the segments leave over. `python -m benchmarks.changepoints` counts false alarms and misses; the constants come from there.
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 import device_agent
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo
 from device_agent.contract.measurement import Measurement
-from device_agent.contract.settings import InputKind
+from device_agent.contract.settings import InputKind, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,34 @@ class Environment:
     def of(cls, measurement: Measurement, device: DeviceInfo, artifact: int = 0) -> Environment:
         """Return the environment of one artifact's runs."""
         result, request = measurement.result, measurement.request
-        settings = request.settings
+        return cls.built(
+            device,
+            request.settings,
+            runtime=result.runtime,
+            runtime_version=result.runtime_version,
+            provider=result.artifacts[artifact].provider,
+            threads=result.threads,
+            # Results of older agents do not say what the worker was pinned to.
+            cpus=result.cpus if result.cpus is not None else request.settings.cpus,
+            alone=len(request.artifacts) == 1 and not request.profile_nodes,
+            soak=request.soak_s is not None,
+        )
+
+    @classmethod
+    def built(
+        cls,
+        device: DeviceInfo,
+        settings: Settings,
+        *,
+        runtime: str,
+        runtime_version: str,
+        provider: str,
+        threads: int,
+        cpus: tuple[int, ...] | None,
+        alone: bool,
+        soak: bool,
+    ) -> Environment:
+        """Return the environment of its parts: what the device said, what was asked for, what really ran."""
         level = settings.graph_optimization
         return cls(
             device_id=device.device_id,
@@ -69,12 +96,11 @@ class Environment:
             python=device.python,
             governor=device.governor,
             agent_version=device.agent_version,
-            runtime=result.runtime,
-            runtime_version=result.runtime_version,
-            provider=result.artifacts[artifact].provider,
-            threads=result.threads,
-            # Results of older agents do not say what the worker was pinned to.
-            cpus=result.cpus if result.cpus is not None else settings.cpus,
+            runtime=runtime,
+            runtime_version=runtime_version,
+            provider=provider,
+            threads=threads,
+            cpus=cpus,
             provider_options=settings.provider_options,
             nice=settings.nice,
             batch=settings.batch,
@@ -82,8 +108,8 @@ class Environment:
             memory_arena=settings.memory_arena,
             inputs=settings.inputs.value,
             inputs_sha256=settings.inputs_sha256,
-            alone=len(request.artifacts) == 1 and not request.profile_nodes,
-            soak=request.soak_s is not None,
+            alone=alone,
+            soak=soak,
         )
 
 

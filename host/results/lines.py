@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, func, or_, select, tuple_
 
 from host.results import models
 from host.results.store import ResultStore
@@ -21,7 +21,8 @@ class LineFilter:
     """What lines have to match, all of it; None matches everything, an empty collection nothing.
 
     `since` is included, `until` is not. `devices` are ids of devices, `device_names` what hosts call them. `sweep_id` is the
-    number of a sweep. `alone` leaves out artifacts that shared a worker (True), or all others (False).
+    number of a sweep, `measurements` those of measurements. `alone` leaves out artifacts that shared a worker (True), or all
+    others (False). `runtime_version` 1.31 takes 1.31.2 too.
     """
 
     devices: Collection[str] | None = None
@@ -33,6 +34,8 @@ class LineFilter:
     since: datetime | None = None
     until: datetime | None = None
     alone: bool | None = None
+    measurements: Collection[int] | None = None
+    runtime_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,13 @@ def _filtered(query: Any, wanted: LineFilter) -> Any:
     ):
         if value is not None:
             conditions.append(column == value)
+    if wanted.measurements is not None:
+        conditions.append(line.measurement_id.in_(list(wanted.measurements)))
+    if wanted.runtime_version is not None:
+        version = wanted.runtime_version
+        conditions.append(
+            or_(line.runtime_version == version, line.runtime_version.startswith(f"{version}.", autoescape=True))
+        )
     if wanted.since is not None:
         conditions.append(line.created_at >= wanted.since)
     if wanted.until is not None:
