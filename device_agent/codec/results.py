@@ -145,7 +145,8 @@ def read_sensors_request_to_pb(lease_token: str | None = None) -> pb.ReadSensors
 
 def read_sensors_request_from_pb(message: pb.ReadSensorsRequest) -> str | None:
     """Return the lease token."""
-    return optional(message, "lease_token")
+    token: str | None = optional(message, "lease_token")
+    return token
 
 
 def node_time_to_pb(node: NodeTime) -> pb.NodeTime:

@@ -58,6 +58,4 @@ def cool_down(
         last = last if found is None else found
         if last <= wanted_c:
             break
-    return CoolingWait(
-        from_c=first, to_c=last, wanted_c=wanted_c, seconds=now() - begin, reached=last <= wanted_c
-    )
+    return CoolingWait(from_c=first, to_c=last, wanted_c=wanted_c, seconds=now() - begin, reached=last <= wanted_c)

@@ -30,18 +30,26 @@ OpenDevice = Callable[[str], AbstractContextManager[Device]]
 _log = logging.getLogger(__name__)
 
 
+_RETRY = Backoff(first_s=4.0, longest_s=120.0)
+_REOPEN = Backoff(first_s=1.0, longest_s=8.0)
+_ASIDE = Backoff(first_s=15.0, longest_s=300.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Times of the machinery in seconds. A killed controller's jobs and devices are free `ttl_s` later, its leases `lease_ttl_s`."""
+    """Times of the machinery in seconds.
+
+    What a killed controller had is free `ttl_s` later, its leases `lease_ttl_s` later. A device that is away for `move_after_s`
+    may have its jobs moved; most boards restart faster.
+    """
 
     ttl_s: float = 60.0
     lease_ttl_s: float = 30.0
     lease_wait_s: float = 60.0
-    retry: Backoff = Backoff(first_s=4.0, longest_s=120.0)
-    reopen: Backoff = Backoff(first_s=1.0, longest_s=8.0)
+    retry: Backoff = _RETRY
+    reopen: Backoff = _REOPEN
     reopen_tries: int = 3
-    aside: Backoff = Backoff(first_s=15.0, longest_s=300.0)
-    #: A device that is away for so long may have its jobs moved. Most boards restart faster.
+    aside: Backoff = _ASIDE
     move_after_s: float = 90.0
     info_age_s: float = 10.0
 
@@ -141,7 +149,9 @@ class DeviceWork:
                 if sweep.aborted.is_set():
                     return  # connections that are closed under a call answer in many ways
                 _log.error("unexpected failure of device %s", self._name, exc_info=error)
-                self._set_aside(DeviceUnreachable(f"{type(error).__name__}: {error}. This should not happen; see the log"))
+                self._set_aside(
+                    DeviceUnreachable(f"{type(error).__name__}: {error}. This should not happen; see the log")
+                )
                 return
 
     def _hold_and_work(self) -> None:
@@ -166,7 +176,9 @@ class DeviceWork:
         if sweep.limits.cool_down is not None and self._memory.first_c is None:
             self._memory.first_c = self._temperature(bench.device)
         while not sweep.stopping.is_set():
-            claim = self._store(sweep.queue.claim, sweep.sweep_id, sweep.controller, self._name, ttl_s=sweep.timing.ttl_s)
+            claim = self._store(
+                sweep.queue.claim, sweep.sweep_id, sweep.controller, self._name, ttl_s=sweep.timing.ttl_s
+            )
             if claim is None:
                 return
             sweep.hold_claim(claim)

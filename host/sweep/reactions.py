@@ -34,8 +34,10 @@ _LOADING = ("runtime", "provider", "provider_option", "graph_optimization", "bat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Waits that double from `first_s` to `longest_s`, with full jitter: anything from 0 to that, so that 200 devices whose switch
-    came back do not call at once (Brooker, AWS Architecture Blog, 2015)."""
+    """Waits that double from `first_s` to `longest_s`, with full jitter: anything from 0 to that.
+
+    So 200 devices whose switch came back do not call at once (Brooker, AWS Architecture Blog, 2015).
+    """
 
     first_s: float
     longest_s: float

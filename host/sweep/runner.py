@@ -28,18 +28,24 @@ _SOONEST_S, _LATEST_S = 0.2, 5.0
 _log = logging.getLogger(__name__)
 
 
-class _Message(Enum):
+class _Wish(Enum):
     STOP = "stop"
     ABORT = "abort"
-    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The thread of a device has nothing more to do."""
+
+    device: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
     """What one run of a sweep came to; figures are of all its jobs, those of earlier runs and other controllers included.
 
-    `reached` are the devices that this run could work with. `retried` and `dropped` count this run's retries and results that came
-    too late. `stopped`: it was asked to stop.
+    `reached` are the devices that this run could work with; `retried` and `dropped` count its retries, and results that came too
+    late. `stopped`: it was asked to stop.
     """
 
     sweep: Sweep
@@ -90,7 +96,7 @@ class SweepRunner:
         self.aborted = threading.Event()
         self._sweep = sweep
         self._on_event = on_event
-        self._messages: queues.SimpleQueue[_Message] = queues.SimpleQueue()
+        self._messages: queues.SimpleQueue[_Wish | _Ended] = queues.SimpleQueue()
         self._lock = threading.Lock()
         self._telling = threading.RLock()
         self._memories: dict[str, DeviceMemory] = {}
@@ -103,11 +109,11 @@ class SweepRunner:
 
     def stop(self) -> None:
         """Let running jobs end and begin no others."""
-        self._messages.put(_Message.STOP)
+        self._messages.put(_Wish.STOP)
 
     def abort(self) -> None:
         """End running jobs at once; they wait again."""
-        self._messages.put(_Message.ABORT)
+        self._messages.put(_Wish.ABORT)
 
     def run(self) -> SweepResult:
         """Work until nothing can be done any more, or `stop`. Raises SweepBusy, and what the store raised, or `on_event`."""
@@ -122,8 +128,7 @@ class SweepRunner:
                 idle = not workers
                 if idle and (self.stopping.is_set() or self._nothing_left()):
                     break
-                asked = self._wait(idle=idle) or asked
-                workers = {name: thread for name, thread in workers.items() if thread.is_alive()}
+                asked = self._wait(workers) or asked
         except BaseException:
             self._end_at_once()
             raise
@@ -224,20 +229,23 @@ class SweepRunner:
                 self.queue.give_device(self.sweep_id, self.controller, name)
             except Exception as error:
                 self._fail(error)
-            self._messages.put(_Message.DONE)
+            self._messages.put(_Ended(name))
 
-    def _wait(self, *, idle: bool) -> bool:
+    def _wait(self, workers: dict[str, threading.Thread]) -> bool:
         """Wait for something to happen, or for something to be due; return whether the sweep was asked to stop."""
         seconds = _LATEST_S
-        if not self.stopping.is_set():
+        if not self.stopping.is_set() and len(workers) < self.limits.devices_at_once:
             due_s = self.queue.due_in_s(self.sweep_id)
             seconds = _LATEST_S if due_s is None else min(max(due_s, _SOONEST_S), _LATEST_S)
-        message = self.pace.next_message(self._messages, seconds, idle=idle)
-        if message is _Message.STOP:
+        message = self.pace.next_message(self._messages, seconds, idle=not workers)
+        if isinstance(message, _Ended):
+            workers.pop(message.device).join()
+            return False
+        if message is _Wish.STOP:
             self.stopping.set()
-        if message is _Message.ABORT:
+        if message is _Wish.ABORT:
             self._end_at_once()
-        return message in (_Message.STOP, _Message.ABORT)
+        return message is not None
 
     def _nothing_left(self) -> bool:
         """Say whether no job waits, or only those of devices that have been away for too long."""
