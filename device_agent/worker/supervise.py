@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.contract.errors import BoardfitError, WorkerCrashed, WorkerOutOfMemory, WorkerTimedOut, error_from
+from device_agent.durable import inherited_locks
 from device_agent.sensors.worker_rss import ResidentMemory
 from device_agent.worker import frames
 
@@ -228,7 +229,8 @@ async def _start(names: Sequence[str], limits: WorkerLimits, folder: Path, close
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            pass_fds=(jobs_read, events_write),
+            # An agent that starts after this one was killed waits until the last worker is gone.
+            pass_fds=(jobs_read, events_write, *inherited_locks()),
             start_new_session=True,
             cwd=folder,
             # The worker finds the same modules as the agent, wherever it was started from.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from device_agent.contract.errors import (
     UploadConflict,
 )
 from device_agent.contract.transfer import HeldBytes, UploadHeader
+from device_agent.durable import lock_folder
 from device_agent.store import STALE_PARTIAL_S, ArtifactStore
 
 MB = 10**6
@@ -281,3 +284,24 @@ class TestStart:
     def test_two_agents_do_not_share_a_store(self, store: ArtifactStore) -> None:
         with pytest.raises(DeviceBusy, match=rf"process {os.getpid()}\) serves from"):
             ArtifactStore(store.root, quota_bytes=MB)
+
+    def test_an_agent_waits_for_the_workers_of_one_that_was_killed(self, tmp_path: Path) -> None:
+        killed = """
+import os, subprocess, sys
+from pathlib import Path
+from device_agent.durable import inherited_locks, lock_folder
+lock = lock_folder(Path(sys.argv[1]))
+worker = subprocess.Popen(["sleep", "1"], pass_fds=inherited_locks(), stdout=subprocess.DEVNULL)
+print(worker.pid, flush=True)
+os._exit(1)
+"""
+        done = subprocess.run([sys.executable, "-c", killed, tmp_path], capture_output=True, text=True, check=False)
+        with lock_folder(tmp_path):
+            assert not _runs(int(done.stdout))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
