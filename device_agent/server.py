@@ -8,6 +8,7 @@ import ipaddress
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -18,6 +19,9 @@ from device_agent.contract.transfer import MAX_MESSAGE_BYTES
 from device_agent.heap import trim_heap
 from device_agent.service import AgentService
 from device_agent.wire.v1 import agent_pb2_grpc
+
+if TYPE_CHECKING:
+    from device_agent.credentials import LiveCredentials
 
 #: How long short calls may go on after a signal. Jobs and uploads are aborted at once.
 GRACE_S = 1.0
@@ -72,16 +76,34 @@ class ListenAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-async def serve(agent: Agent, address: ListenAddress, *, announce: Callable[[ListenAddress], None]) -> None:
+async def serve(
+    agent: Agent,
+    address: ListenAddress,
+    *,
+    announce: Callable[[ListenAddress], None],
+    credentials: LiveCredentials | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then abort the running job and return when no child process is left.
 
-    `announce` is called once with the real address. OSError if the address cannot be listened on.
+    With `credentials` only over TLS, and only for hosts of their authority. `announce` is called once with the real
+    address. OSError if the address cannot be listened on.
     """
-    service = AgentService(agent)
     server = grpc.aio.server(options=_OPTIONS)
+    admission = None
+    if credentials is not None:
+        # An agent without TLS does not pay for these.
+        from device_agent import trust_service
+        from device_agent.admission import Admission
+
+        admission = Admission(credentials)
+        trust_service.add_to(server, agent, admission)
+    service = AgentService(agent, admission)
     agent_pb2_grpc.add_AgentServicer_to_server(service, server)
     try:
-        port = server.add_insecure_port(str(address))
+        if credentials is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), credentials.server_credentials())
     except RuntimeError:
         port = 0
     if port == 0:

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
-
-import grpc
 
 from device_agent import codec
 from device_agent.agent import Agent
 from device_agent.contract.errors import (
-    AgentInternalError,
     AgentStopping,
-    BoardfitError,
     DeadlineExceeded,
     InvalidRequest,
-    JobAborted,
-    status_of,
 )
 from device_agent.contract.transfer import UploadHeader
 from device_agent.exclusive import CANCEL_AGAIN_S
+from device_agent.guard import reports_errors
 from device_agent.heap import trim_heap
 from device_agent.upload import Upload
 from device_agent.wire.v1 import agent_pb2 as pb
 from device_agent.wire.v1 import agent_pb2_grpc
 
+if TYPE_CHECKING:
+    from device_agent.admission import Admission
+
 #: Bytes that are handed to the disk's thread at once: large enough to make the hand-over cheap.
 _WRITE_BYTES = 4 * 1024 * 1024
 #: The same for many small chunks, each of which has its own cost in memory.
 _WRITE_CHUNKS = 4096
-#: Trailing metadata is limited to 8 KiB by default, and percent encoding can triple a message.
-_MAX_MESSAGE = 1500
 _TRIM_AFTER_S = 1.0
 #: A silent upload keeps others from uploading the same artifact, a silent inference keeps them from the device.
 UPLOAD_IDLE_S = 60.0
@@ -49,45 +44,22 @@ _Result = TypeVar("_Result")
 _Context = Any  # grpc.aio.ServicerContext; grpc has no type hints in the versions that boards have
 
 
-def _reports_errors(method: Callable[..., Awaitable[_Result]]) -> Callable[..., Awaitable[_Result]]:
-    """Turn BoardfitError into its status, with its code as trailing metadata; log anything else with a traceback."""
-
-    @functools.wraps(method)
-    async def call(self: AgentService, request: Any, context: _Context) -> _Result:
-        try:
-            return await method(self, request, context)
-        except BoardfitError as error:
-            failure: BoardfitError = error
-        except asyncio.CancelledError:
-            if not self._agent.stopping:
-                raise  # the caller hung up; there is nobody to tell
-            failure = JobAborted(f"{method.__name__} was ended by the agent's shutdown; try again when it is back")
-        except Exception:
-            _log.exception("unexpected failure in %s", method.__name__)
-            failure = AgentInternalError(
-                f"the agent failed unexpectedly in {method.__name__}; its log has the traceback"
-            )
-        status, code = status_of(failure)
-        message = str(failure)
-        if len(message) > _MAX_MESSAGE:
-            message = f"{message[:_MAX_MESSAGE]} ... (cut; the agent's log has all of it)"
-            _log.warning("%s: %s", code, failure)
-        await context.abort(grpc.StatusCode[status], message, (("boardfit-error", code),))
-        raise AssertionError("abort raises")
-
-    return call
-
-
 class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # generated code is untyped
-    """Serves one Agent."""
+    """Serves one Agent. `admission` says who may call; None lets in whoever reaches it."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, admission: Admission | None = None) -> None:
         self._agent = agent
+        self.admission = admission
         # One thread writes to the disk, so that the closing of an upload comes after its last write, whatever
         # happens to the call in between.
         self._trim: asyncio.TimerHandle | None = None
         self._uploads: set[asyncio.Task[Any]] = set()
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the agent is shutting down."""
+        return self._agent.stopping
 
     async def stop(self) -> None:
         """End the uploads, whose callers are told so, and return after the last write."""
@@ -99,15 +71,15 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             self._trim.cancel()
         self._disk.shutdown()
 
-    @_reports_errors
+    @reports_errors
     async def Describe(self, request: pb.DescribeRequest, context: _Context) -> pb.DescribeResponse:
         return codec.device_info_to_pb(await self._agent.describe())
 
-    @_reports_errors
+    @reports_errors
     async def QueryArtifact(self, request: pb.QueryArtifactRequest, context: _Context) -> pb.QueryArtifactResponse:
         return codec.held_bytes_to_pb(self._agent.store.held(codec.query_request_from_pb(request)))
 
-    @_reports_errors
+    @reports_errors
     async def UploadArtifact(
         self, requests: AsyncIterator[pb.UploadArtifactRequest], context: _Context
     ) -> pb.UploadArtifactResponse:
@@ -170,16 +142,16 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             self._trim_soon()
         return codec.upload_response_to_pb(artifact)
 
-    @_reports_errors
+    @reports_errors
     async def ListArtifacts(self, request: pb.ListArtifactsRequest, context: _Context) -> pb.ListArtifactsResponse:
         return codec.artifacts_to_pb(self._agent.list())
 
-    @_reports_errors
+    @reports_errors
     async def DeleteArtifact(self, request: pb.DeleteArtifactRequest, context: _Context) -> pb.DeleteArtifactResponse:
         self._agent.delete(*codec.delete_request_from_pb(request))
         return pb.DeleteArtifactResponse()
 
-    @_reports_errors
+    @reports_errors
     async def Measure(self, request: pb.MeasureRequest, context: _Context) -> None:
         measurement, token = codec.measure_request_from_pb(request)
         # Written, not yielded: a cancelled call then unwinds through this frame at once and takes the worker with it.
@@ -190,7 +162,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         finally:
             self._trim_soon()
 
-    @_reports_errors
+    @reports_errors
     async def Load(self, request: pb.LoadRequest, context: _Context) -> None:
         wanted, token = codec.load_request_from_pb(request)
         try:
@@ -200,7 +172,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         finally:
             self._trim_soon()
 
-    @_reports_errors
+    @reports_errors
     async def Infer(self, requests: AsyncIterator[pb.InferRequest], context: _Context) -> None:
         messages = _paced(requests, INFER_IDLE_S, "inference")
         header, token = codec.infer_header_from_pb(await _first(messages))
@@ -212,40 +184,40 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         finally:
             self._trim_soon()
 
-    @_reports_errors
+    @reports_errors
     async def ReadSensors(self, request: pb.ReadSensorsRequest, context: _Context) -> pb.ReadingBatch:
         token = codec.read_sensors_request_from_pb(request)
         return codec.readings_to_pb(await self._agent.read_sensors(token, _caller(context)))
 
-    @_reports_errors
+    @reports_errors
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: _Context) -> pb.Lease:
         return codec.lease_to_pb(await self._agent.exclusive.acquire(*codec.acquire_request_from_pb(request)))
 
-    @_reports_errors
+    @reports_errors
     async def QueueLease(self, request: pb.QueueLeaseRequest, context: _Context) -> pb.QueueLeaseResponse:
         holder, reason, ttl_s, ticket, hold_s = codec.queue_request_from_pb(request)
         answer = await self._agent.exclusive.queue(ticket, holder, reason, ttl_s, hold_s)
         return codec.queue_response_to_pb(answer)
 
-    @_reports_errors
+    @reports_errors
     async def LeaveQueue(self, request: pb.LeaveQueueRequest, context: _Context) -> pb.LeaveQueueResponse:
         self._agent.exclusive.leave(codec.leave_request_from_pb(request))
         return pb.LeaveQueueResponse()
 
-    @_reports_errors
+    @reports_errors
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: _Context) -> pb.Lease:
         return codec.lease_to_pb(self._agent.exclusive.renew(*codec.renew_request_from_pb(request)))
 
-    @_reports_errors
+    @reports_errors
     async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: _Context) -> pb.ReleaseLeaseResponse:
         self._agent.exclusive.release(codec.release_request_from_pb(request))
         return pb.ReleaseLeaseResponse()
 
-    @_reports_errors
+    @reports_errors
     async def DescribeUse(self, request: pb.DescribeUseRequest, context: _Context) -> pb.DeviceUse:
         return codec.use_to_pb(self._agent.exclusive.use())
 
-    @_reports_errors
+    @reports_errors
     async def EndUse(self, request: pb.EndUseRequest, context: _Context) -> pb.DeviceUse:
         use = await self._agent.exclusive.end_use()
         _log.warning("ended by %s: %s", _caller(context), use)

@@ -82,6 +82,10 @@ class LeaseLost(StableError):
     """The lease token is unknown, expired or was released: the device may be somebody else's now."""
 
 
+class NotTrusted(StableError):
+    """The two sides do not trust each other: a certificate is missing, revoked, out of date, or of another authority or role."""
+
+
 class AgentTooOld(StableError):
     """The agent speaks an older version of the contract and lacks this call or field."""
 
@@ -108,6 +112,7 @@ ERROR_TABLE: tuple[tuple[type[BoardfitError], str, str], ...] = (
     (ModelRejected, "FAILED_PRECONDITION", "model-rejected"),
     (RuntimeUnavailable, "FAILED_PRECONDITION", "runtime-unavailable"),
     (LeaseLost, "PERMISSION_DENIED", "lease-lost"),
+    (NotTrusted, "UNAUTHENTICATED", "not-trusted"),
     (AgentTooOld, "UNIMPLEMENTED", "agent-too-old"),
     (AgentInternalError, "INTERNAL", "agent-internal-error"),
     (WorkerCrashed, "INTERNAL", "worker-crashed"),
