@@ -73,12 +73,28 @@ figcaption{font-weight:600;font-size:15px;margin-bottom:6px}
 .series .ring{fill:none;stroke:var(--c);stroke-width:1.5}
 .series .line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}.series .dashed{stroke-dasharray:5 4}
 .series .whisker{stroke:var(--c);stroke-width:1.5;opacity:.6}
+.chart .band{fill:var(--accent);opacity:.11}.chart .area{fill:var(--accent)}.chart .area.second{fill:var(--second)}
+.chart .bar{fill:var(--base)}.chart .bar.accent{fill:var(--accent)}
+.chart .mark{stroke:var(--ink);stroke-width:1.8}.chart .mark.far{stroke:var(--muted);stroke-width:1.2;stroke-dasharray:2 2}
+.chart .mark.quiet{stroke:var(--third)}
 .legend{display:flex;flex-wrap:wrap;gap:2px 18px;list-style:none;padding:0;margin:4px 0 0;font-size:14px;color:var(--muted)}
 .legend li{display:flex;align-items:center;gap:7px}
 .key{width:11px;height:11px;border-radius:50%;background:var(--accent);flex:none}
 .key.base{background:var(--base)}.key.second{background:var(--second)}.key.third{background:var(--third)}
 .key.hollow{background:none;border:2px solid var(--accent)}.key.hollow.second{border-color:var(--second)}
 .key.square{border-radius:3px}
+.key.stroke{width:0;height:14px;border-radius:0;border-left:2px solid var(--ink);background:none}
+.key.stroke.far{border-left:2px dotted var(--muted)}.key.stroke.quiet{border-color:var(--third)}
+.code{display:inline-block;white-space:nowrap;border-radius:5px;padding:0 7px;background:var(--bad-bg);color:var(--bad);
+font-size:.93em;font-weight:500;margin-right:4px}.code.stable{background:var(--good-bg);color:var(--good)}
+th button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:pointer;text-align:inherit}
+th button::after{content:"";display:inline-block;width:1em;text-align:center}
+th[aria-sort=ascending] button::after{content:"↑"}th[aria-sort=descending] button::after{content:"↓"}
+:focus-visible{outline:2px solid var(--accent);outline-offset:2px;border-radius:3px}
+.skip{position:absolute;left:-9999px}.skip:focus{left:16px;top:8px;background:var(--bg);padding:6px 12px}
+.small{font-size:13.5px;margin:4px 0 0}.after{margin-top:14px}
+.fleet{max-width:1240px}
+.courses{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:18px 28px;margin:10px 0 26px}
 details{margin-top:14px}
 summary{cursor:pointer;color:var(--accent);font-size:15px}
 details[open] summary{margin-bottom:10px}
@@ -91,7 +107,9 @@ details+ul.plain{margin-top:16px}
 .time{display:flex;height:16px;border-radius:8px;overflow:hidden;gap:2px;margin:14px 0 8px;background:var(--bg)}
 .time span{background:var(--base)}.time .s-train{background:var(--accent)}.time .s-device{background:var(--second)}
 footer{margin-top:64px;color:var(--muted);font-size:14px}
-@media (max-width:860px){.tiles{grid-template-columns:repeat(2,1fr)}.charts{grid-template-columns:minmax(0,1fr)}}
+@media (max-width:860px){.tiles{grid-template-columns:repeat(2,1fr)}.charts,.small{font-size:13.5px;margin:4px 0 0}.after{margin-top:14px}
+.fleet{max-width:1240px}
+.courses{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:600px){body{font-size:15.5px}.page{padding:24px 16px 48px}
 section{margin-top:40px;padding-top:22px}.tiles{gap:10px}
 .tile{padding:13px 14px 14px}.c-kind{display:none}.layers .c-name{width:36%}.layers th,.layers td{font-size:13px;

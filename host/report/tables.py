@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from host.report.markup import Markup, el, join
 
@@ -23,6 +24,54 @@ def table(
         for place, row in enumerate(rows)
     ]
     return el("div", el("table", el("thead", head), el("tbody", *body)), class_="scroll")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a table that can be sorted: what it shows, and the number it goes by, None for its text."""
+
+    shown: str
+    value: float | None = None
+    #: Of a cell that shows nothing: it goes last.
+    absent: bool = False
+
+
+def sortable(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Sequence[str] = ()) -> Markup:
+    """Return a table like `table`, whose columns the reader may sort where the script SORTING runs."""
+
+    def cell(index: int, each: Cell) -> Markup:
+        style = "n" if columns[index] in right else None
+        data = "" if each.absent else None if each.value is None else f"{each.value:.9g}"
+        if index:
+            return el("td", each.shown, class_=style, data_v=data)
+        return el("th", each.shown, scope="row", class_=style, data_v=data)
+
+    head = el("tr", *(el("th", each, scope="col", class_="n" if each in right else None) for each in columns))
+    body = [el("tr", *(cell(index, each) for index, each in enumerate(row))) for row in rows]
+    made = el("table", el("thead", head), el("tbody", *body), class_="sortable")
+    return el(
+        "div", made, class_="scroll", tabindex="0", role="region", aria_label="Table, may be wider than the screen"
+    )
+
+
+#: Puts a button into every heading of `sortable` tables. Absent values stay at the end in both directions.
+SORTING = Markup(
+    """
+for(const table of document.querySelectorAll("table.sortable")){
+const heads=[...table.tHead.rows[0].cells],body=table.tBodies[0];
+heads.forEach((head,column)=>{
+const button=document.createElement("button");button.type="button";button.append(...head.childNodes);head.append(button);
+button.addEventListener("click",()=>{
+const up=head.getAttribute("aria-sort")!=="ascending";
+heads.forEach(other=>other.removeAttribute("aria-sort"));head.setAttribute("aria-sort",up?"ascending":"descending");
+const key=row=>{const cell=row.cells[column],v=cell.dataset.v;return v===undefined?cell.textContent:v===""?null:Number(v)};
+const rows=[...body.rows].map(row=>[key(row),row]);
+rows.sort(([a],[b])=>{if(a===null||b===null)return(a===null)-(b===null);
+const order=typeof a==="number"&&typeof b==="number"?a-b:String(a).localeCompare(String(b),undefined,{numeric:true});
+return up?order:-order});
+body.append(...rows.map(([,row])=>row))})})}
+"""
+)
 
 
 def folded(summary: str, content: Markup) -> Markup:
