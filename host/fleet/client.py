@@ -55,6 +55,7 @@ class AgentClient:
         self._stub = agent_pb2_grpc.AgentStub(self._channel)
         self._reached = False
         self._token: str | None = None
+        self._streams: set[Any] = set()
 
     def __enter__(self) -> AgentClient:
         return self
@@ -67,6 +68,13 @@ class AgentClient:
     def close(self) -> None:
         """Close the connection; running calls are cancelled."""
         self._channel.close()
+
+    def cancel(self) -> bool:
+        """End the jobs that run now, from another thread: their callers get JobAborted. Say whether there were any."""
+        running = self._streams.copy()
+        for call in running:
+            call.cancel()
+        return bool(running)
 
     def describe(self) -> DeviceInfo:
         """Ask what the device is. Raises AgentTooOld for an agent of an older contract."""
@@ -269,6 +277,7 @@ class AgentClient:
 
     def _stream(self, method: Any, request: Any, timeout_s: float, name: str) -> Iterator[Any]:
         call = method(request, timeout=timeout_s)
+        self._streams.add(call)
         try:
             for response in call:
                 self._reached = True
@@ -276,6 +285,7 @@ class AgentClient:
         except grpc.RpcError as error:
             raise channels.contract_error(error, self.address, reached=self._reached, doing=name) from error
         finally:
+            self._streams.discard(call)
             call.cancel()  # of no effect on a call that has ended
 
 

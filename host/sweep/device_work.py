@@ -403,7 +403,11 @@ def _as_transient(error: Exception) -> TransientError:
     return DeviceUnreachable(f"the device forgot that it is held ({error})")
 
 
-def close_quietly(device: Device) -> None:
-    """End all calls of a device from another thread."""
+def end_calls(device: Device) -> None:
+    """End what a device does, from another thread: its job, or, if it is at something else, all calls with the connection.
+
+    A connection that stays can still give the lease back, so that the next one need not wait for its end.
+    """
     with suppress(Exception):
-        device.client.close()
+        if not device.client.cancel():
+            device.client.close()

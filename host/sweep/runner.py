@@ -16,7 +16,7 @@ from enum import Enum
 from host.fleet.devices import Device, open_device
 from host.fleet.lease import default_holder
 from host.sweep import events
-from host.sweep.device_work import DeviceMemory, DeviceWork, OpenDevice, StoreFailed, Timing, close_quietly
+from host.sweep.device_work import DeviceMemory, DeviceWork, OpenDevice, StoreFailed, Timing, end_calls
 from host.sweep.job import Claim, DeviceProgress, Sweep
 from host.sweep.limits import Limits
 from host.sweep.measuring import KnownFiles
@@ -181,7 +181,7 @@ class SweepRunner:
                 return
             self._open[name] = device
         if self.aborted.is_set():
-            close_quietly(device)
+            end_calls(device)
 
     def move_jobs(self, device: str) -> None:
         """Move the jobs of a device to an equal one that answers, if that is wanted and there is one."""
@@ -269,7 +269,7 @@ class SweepRunner:
         with self._lock:
             devices = list(self._open.values())
         for device in devices:
-            close_quietly(device)
+            end_calls(device)
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None:

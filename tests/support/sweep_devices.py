@@ -112,8 +112,9 @@ class FakeDevice:
             return ()
         return (Reading(channel="soc", time_ns=0, value=next(self.temperatures)),)
 
-    def close(self) -> None:
+    def cancel(self) -> bool:
         self.closed.set()
+        return True
 
 
 @dataclass

@@ -16,6 +16,7 @@ from device_agent.contract.errors import (
     DeadlineExceeded,
     DeviceBusy,
     DeviceUnreachable,
+    JobAborted,
     LeaseLost,
     ModelRejected,
     StableError,
@@ -323,8 +324,8 @@ def test_abort_ends_running_jobs_which_wait_again(tmp_path: Path) -> None:
     def measure(number: int) -> None:
         if number == 2:
             runner.abort()
-            assert device.closed.wait(30), "the connection was not closed"
-            raise ValueError("Cannot invoke RPC on closed channel!")
+            assert device.closed.wait(30), "the job was not ended"
+            raise JobAborted("Measure was cancelled")
 
     device.on_measure = measure
     result = runner.run()
