@@ -196,8 +196,8 @@ class LeaseKeeper:
     def next_end_s(self) -> float | None:
         """Return when the lease or a place ends by itself, None where there is neither (seconds of the clock)."""
         held = self._current()
-        ends = [end for end in (held and held.until_s, self._queue.next_end_s()) if end is not None]
-        return min(ends, default=None)
+        ends = (None if held is None else held.until_s, self._queue.next_end_s())
+        return min((end for end in ends if end is not None), default=None)
 
     def _free(self) -> bool:
         return self._current() is None and not self._uses

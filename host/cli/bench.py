@@ -10,15 +10,19 @@ import click
 
 from device_agent.bench_options import OPTIONS
 from host.cli.option_table import GroupedCommand, shared_options
+from host.cli.waiting import exclusive, wait_option
 
 
 @click.command("bench", cls=GroupedCommand, short_help="Measure a model on a device.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--device", required=True, help="local, a registered device, or the profile of the only one that has it.")
 @shared_options(OPTIONS)
+@wait_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--no-store", is_flag=True, help="Do not keep the result in the history.")
-def command(models: tuple[str, ...], device: str, as_json: bool, no_store: bool, **values: Any) -> None:
+def command(
+    models: tuple[str, ...], device: str, wait_s: float | None, as_json: bool, no_store: bool, **values: Any
+) -> None:
     """Measure MODEL on a device: latency, memory, and whether the figures can be trusted.
 
     MODEL is an .onnx or a .tflite file, a zoo name (exported with untrained weights, which take the same
@@ -41,9 +45,10 @@ def command(models: tuple[str, ...], device: str, as_json: bool, no_store: bool,
         with open_device(device) as opened:
             progress.say(f"preparing {', '.join(models)}")
             files = model_files(models, Path(folder), opened.info)
-            artifacts, measurement = measure_files(
-                opened, files, options, on_push=progress.on_push, on_event=progress.on_event
-            )
+            with exclusive(opened.client, f"bench {' '.join(models)}", wait_s, progress.say):
+                artifacts, measurement = measure_files(
+                    opened, files, options, on_push=progress.on_push, on_event=progress.on_event
+                )
         finders = [module_finder(file.path) for file in files] if options.layers else []
         number = None
         if not no_store:
@@ -51,7 +56,9 @@ def command(models: tuple[str, ...], device: str, as_json: bool, no_store: bool,
 
             with ResultStore.open() as store:
                 names = tuple(file.name for file in files)
-                number = store.add_measurement(measurement, device=opened.info, artifact_names=names)
+                number = store.add_measurement(
+                    measurement, device=opened.info, artifact_names=names, device_name=opened.name
+                )
     if len(artifacts) == 1:
         from device_agent.contract.document import bench_document
         from host.cli.bench_view import print_bench

@@ -11,15 +11,17 @@ import click
 from device_agent.load_options import OPTIONS
 from host.cli.errors import ExitCode
 from host.cli.option_table import GroupedCommand, shared_options
+from host.cli.waiting import exclusive, wait_option
 
 
 @click.command("load", cls=GroupedCommand, short_help="Measure throughput, and latency under load.")
 @click.argument("model")
 @click.option("--device", required=True, help="local, a registered device, or the profile of the only one that has it.")
 @shared_options(OPTIONS)
+@wait_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--no-store", is_flag=True, help="Do not keep the result in the history.")
-def command(model: str, device: str, as_json: bool, no_store: bool, **values: Any) -> int:
+def command(model: str, device: str, wait_s: float | None, as_json: bool, no_store: bool, **values: Any) -> int:
     """Put load on MODEL: how many requests per second a device serves, and how long they take while others wait.
 
     Without --rate and a bound, every stream takes its next request as soon as it is done with the last. With
@@ -41,9 +43,10 @@ def command(model: str, device: str, as_json: bool, no_store: bool, **values: An
         with open_device(device) as opened:
             progress.say(f"preparing {model}")
             path, name = model_file(model, Path(folder), opened.info)
-            artifact, measurement = load_file(
-                opened, path, name, options, on_push=progress.on_push, on_event=progress.on_load
-            )
+            with exclusive(opened.client, f"load {model}", wait_s, progress.say):
+                artifact, measurement = load_file(
+                    opened, path, name, options, on_push=progress.on_push, on_event=progress.on_load
+                )
         number = None
         if not no_store:
             from host.results.loads import add_load

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,10 @@ from host.compress.nodes import assign_nodes
 if TYPE_CHECKING:
     from host.compress.nodes import ExportedModel
     from host.fleet.devices import Device
+    from host.fleet.tenancy import Tenancy
     from host.results.store import ResultStore
+
+_T = TypeVar("_T")
 
 #: Half-width of the ratio's interval at which a pair counts as known.
 PRECISION = 0.01
@@ -62,7 +65,10 @@ class Comparison:
 
 
 class Measuring:
-    """Measures exported models on one device under one set of settings, and keeps every measurement in the store."""
+    """Measures exported models on one device under one set of settings, and keeps every measurement in the store.
+
+    With a tenancy the device is nobody else's while it is used here, and free for others meanwhile.
+    """
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class Measuring:
         *,
         durations: Durations | None = None,
         on_event: Callable[[MeasureEvent], None] | None = None,
+        tenancy: Tenancy | None = None,
     ) -> None:
         self.device = device
         self.settings = settings
@@ -81,10 +88,11 @@ class Measuring:
         #: A line for each measurement made here, as plain JSON values (docs/results.md).
         self.made: list[dict[str, Any]] = []
         self._on_event = on_event
+        self._tenancy = tenancy
 
     def push(self, path: Path, name: str) -> str:
         """Bring a file to the device and return its hash; a file that is there already moves no bytes."""
-        return self.device.client.push(path, name=name).artifact.sha256
+        return self._alone(lambda: self.device.client.push(path, name=name).artifact.sha256)
 
     def alone(self, model: ExportedModel, name: str) -> Measurement:
         """Measure one model in a worker of its own: the one way to learn its peak memory."""
@@ -157,9 +165,13 @@ class Measuring:
     def outputs(self, model: ExportedModel, images: np.ndarray) -> np.ndarray:
         """Run `images` (N, C, H, W) one by one on the device; return the first outputs stacked, (N, classes)."""
         sha256 = self.push(model.path, model.path.stem)
-        batches: Iterable[Mapping[str, np.ndarray]] = ({model.input_name: image[None]} for image in images)
-        replies = self.device.client.infer(sha256, self.settings, batches)
-        return np.concatenate([reply[model.output_name] for reply in replies])
+
+        def ask() -> np.ndarray:
+            batches: Iterable[Mapping[str, np.ndarray]] = ({model.input_name: image[None]} for image in images)
+            replies = self.device.client.infer(sha256, self.settings, batches)
+            return np.concatenate([reply[model.output_name] for reply in replies])
+
+        return self._alone(ask)
 
     def _measure(
         self,
@@ -171,13 +183,17 @@ class Measuring:
         keep: bool = True,
     ) -> Measurement:
         request = MeasureRequest(artifacts=hashes, settings=self.settings, stopping=stopping, profile_nodes=profile)
-        measurement = self.device.client.measure(request, on_event=self._on_event)
+        measurement = self._alone(lambda: self.device.client.measure(request, on_event=self._on_event))
         self.device_ns += measurement.result.device_time_ns
         kept_as = None
         if self.store is not None and keep:
             kept_as = self.store.add_measurement(measurement, device=self.device.info, artifact_names=tuple(names))
         self.made.append(summary(measurement, names, kept_as))
         return measurement
+
+    def _alone(self, call: Callable[[], _T]) -> _T:
+        """Make a call to the device while nobody else uses it; it is repeated if the lease is lost meanwhile."""
+        return call() if self._tenancy is None else self._tenancy.run(call)
 
 
 def settings_for(
