@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import hashlib
 import itertools
 import json
-import os
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,7 @@ import platformdirs
 from host.cli import render
 from host.cli.errors import ExitCode
 from host.cli.quantities import energy_budget, fraction, latency_target, ratios, size_bytes
+from host.cli.waiting import Waiting, how_to_wait, wait_option
 from host.compress.options import CRITERIA, RUNTIMES, SENSITIVITIES
 
 if TYPE_CHECKING:
@@ -142,6 +140,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the results; a run that was stopped goes on there. By default below the user's data folder.",
 )
+@wait_option
 @click.option("--explain", is_flag=True, help="Say at the end in words why each layer got its width.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def command(
@@ -177,6 +176,7 @@ def command(
     front: tuple[float, ...] | None,
     dry_run: bool,
     out: Path | None,
+    wait_s: float | None,
     explain: bool,
     as_json: bool,
 ) -> int:
@@ -187,7 +187,7 @@ def command(
     """
     if front and not dry_run:
         raise click.UsageError("--front shows what could be chosen from, so it goes with --dry-run")
-    from device_agent.contract.errors import LeaseLost, TransientError
+    from device_agent.contract.errors import DeviceBusy, LeaseLost, TransientError
     from host.cli.compress_view import StageLines, show, show_reasons
     from host.compress.distributed import launched
     from host.compress.finetune import check_recipe
@@ -198,6 +198,7 @@ def command(
     from host.compress.subject import load_subject
     from host.files import sole_use
     from host.fleet.devices import open_device
+    from host.fleet.tenancy import Tenancy
     from host.results.store import ResultStore
 
     if launched():
@@ -235,7 +236,12 @@ def command(
         lines = stack.enter_context(StageLines())
         store = stack.enter_context(ResultStore.open())
         opened = stack.enter_context(open_device(device))
-        stack.enter_context(opened.client.lease(_holder(), f"compress {model}"))
+        waiting = Waiting(None, lines.note)
+        tenancy = Tenancy(opened.client, f"compress {model}", wait_s=wait_s, on_wait=waiting, on_lost=lines.note)
+        try:
+            stack.enter_context(tenancy)
+        except DeviceBusy as error:
+            raise how_to_wait(error, wait_s) from error
         folder = out if out is not None else _default_out({**options.identity(), **subject.fingerprints()}, opened.name)
         stack.enter_context(sole_use(folder))
         measuring = Measuring(
@@ -243,6 +249,7 @@ def command(
             settings_for(opened, runtime=runtime, threads=threads, provider=provider),
             store,
             on_event=lines.event,
+            tenancy=tenancy,
         )
         try:
             record = compress(
@@ -275,15 +282,6 @@ def _target_of(plan: str | None) -> LatencyTarget:
             "Missing option '--target-latency': a share of the baseline's latency (0.5x) or a time (30ms)"
         )
     return LatencyTarget(**read_plan(Path(plan)).target)
-
-
-def _holder() -> str:
-    """Return who holds the device, for those who have to wait for it."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # in a container whose user has a number and no name
-        user = f"user {os.getuid()}"
-    return f"{user}@{socket.gethostname()} (process {os.getpid()})"
 
 
 def _default_out(identity: dict[str, Any], device: str) -> Path:
