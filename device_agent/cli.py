@@ -1,4 +1,4 @@
-"""The command `device-agent`: serve, info, sensors, doctor, bench, load."""
+"""The command `device-agent`: serve, join, info, sensors, doctor, bench, load."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from device_agent.quantities import size_bytes
 
 if TYPE_CHECKING:
     from device_agent.bench_options import Option
+    from device_agent.credentials import LiveCredentials
     from device_agent.profiles import Profile
 
 DONE, FAILED, USAGE, NOT_MET = 0, 1, 2, 3
@@ -39,8 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _info(options)
         if options.command == "sensors":
             return _sensors(options)
+        if options.command == "join":
+            return _join(options)
         if options.command == "doctor":
             return _doctor(options)
+        if options.command == "install":
+            return _install(options)
         if options.command == "load":
             return _load(options)
         return _bench(options)
@@ -75,11 +80,15 @@ def _serve(options: argparse.Namespace) -> int:
     from device_agent.worker.launch import clear_stale_folders
 
     address = ListenAddress.parse(options.listen)
-    if not address.is_loopback:
+    trusted = _live_credentials(options.store)
+    if trusted is not None and options.insecure:
+        _say("this agent has joined a host, so it uses TLS; --insecure has no effect")
+    if trusted is None and not address.is_loopback:
         if not options.insecure:
             _say(
-                f"{address} can be reached by others, and this version has no TLS yet: whoever reaches"
-                " it can run models here. Listen on 127.0.0.1 and use an SSH tunnel, or accept it with --insecure."
+                f"{address} can be reached by others, and without TLS whoever reaches it can run models here. Join a host"
+                " first: `host enroll` there, `device-agent join HOST CODE` here. Or listen on 127.0.0.1 and use an SSH"
+                " tunnel, or accept it with --insecure."
             )
             return USAGE
         _say(f"warning: {address} is open to everyone on the network, unencrypted (--insecure)")
@@ -101,9 +110,33 @@ def _serve(options: argparse.Namespace) -> int:
             sensors=found.sensors,
             missing_sensors=found.missing,
         )
-        asyncio.run(serve(agent, address, announce=_announce))
+        asyncio.run(serve(agent, address, announce=_announce, credentials=trusted))
     finally:
         store.close()
+    return DONE
+
+
+def _live_credentials(store: Path) -> LiveCredentials | None:
+    """Return what the agent got by joining, None if it has not. Raises CredentialsUnusable rather than go without TLS."""
+    from device_agent.credentials import FILE_NAME, LiveCredentials, load
+
+    path = store / FILE_NAME
+    found = load(path)
+    return None if found is None else LiveCredentials(path, found)
+
+
+def _join(options: argparse.Namespace) -> int:
+    from device_agent.join_command import join_host
+
+    profile = _profile(options.profile)
+    join_host(
+        options.host,
+        options.code,
+        store=options.store,
+        address=options.address,
+        port=options.port,
+        profile=None if profile is None else profile.name,
+    )
     return DONE
 
 
@@ -139,6 +172,22 @@ def _doctor(options: argparse.Namespace) -> int:
 
     sound = doctor(root=options.root, profile=options.profile, store=options.store, as_json=options.json)
     return DONE if sound else FAILED
+
+
+def _install(options: argparse.Namespace) -> int:
+    from device_agent.install import InstallOptions, main
+
+    asked = InstallOptions(
+        prefix=options.prefix,
+        source=options.source,
+        listen=options.listen,
+        serve=tuple(options.serve),
+        extras=None if options.extras is None else tuple(options.extras.split(",")),
+        service=options.service,
+        dry_run=options.dry_run,
+    )
+    main(asked, uninstall=options.uninstall, purge=options.purge)
+    return DONE
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -189,6 +238,23 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
     _add_meter_option(serve)
     _add_device_options(serve)
 
+    join = commands.add_parser(
+        "join",
+        help="get this board's certificate from a host",
+        description="Get this board's certificate from the host where `host enroll` waits. From then on both sides authenticate.",
+    )
+    join.add_argument("host", metavar="HOST[:PORT]", help="where `host enroll` waits")
+    join.add_argument(
+        "code", nargs="+", metavar="CODE", help="the code that it shows; case, spaces and dashes do not matter"
+    )
+    join.add_argument("--port", type=int, default=50051, help="where the agent will listen; default: %(default)s")
+    join.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="where hosts will reach the agent; default: this board's address on the way to HOST, and --port",
+    )
+    _add_device_options(join)
+
     info = commands.add_parser("info", help="say what this device is")
     info.add_argument("--json", action="store_true", help="as JSON on stdout")
     _add_device_options(info)
@@ -208,6 +274,33 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
     doctor.add_argument("--root", type=Path, metavar="DIR", help="look at a recorded board's files instead of this one")
     doctor.add_argument("--json", action="store_true", help="as JSON on stdout")
     _add_device_options(doctor)
+
+    install = commands.add_parser(
+        "install",
+        help="install the agent as a service of this board, or upgrade it in place",
+        usage="sudo device-agent install [OPTIONS] [-- OPTIONS OF serve]",
+        description="Install the agent as a service of its own user: an environment beside the one that runs, with the runtimes "
+        "that have wheels for this board, then the switch. Done again, it upgrades. docs/install.md has the whole story.",
+    )
+    install.add_argument(
+        "--from", dest="source", type=Path, metavar="WHEEL", help="default: the agent that runs this command"
+    )
+    install.add_argument("--listen", default="127.0.0.1:50051", metavar="ADDRESS:PORT", help="default: %(default)s")
+    install.add_argument(
+        "--prefix", type=Path, default=Path("/opt/boardfit"), metavar="DIR", help="default: %(default)s"
+    )
+    install.add_argument(
+        "--extras", metavar="NAMES", help="runtimes to install, with commas; default: what fits the board"
+    )
+    install.add_argument(
+        "--no-service", dest="service", action="store_false", help="only the environment; needs no root"
+    )
+    install.add_argument("--dry-run", action="store_true", help="say every step, and do none")
+    install.add_argument(
+        "--uninstall", action="store_true", help="stop and remove what was installed, but for the store"
+    )
+    install.add_argument("--purge", action="store_true", help="with --uninstall: the store and the user too")
+    install.add_argument("serve", nargs="*", help=argparse.SUPPRESS)
 
     bench = commands.add_parser(
         "bench",

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from device_agent import codec
@@ -40,7 +40,6 @@ INFER_IDLE_S = 300.0
 READ_IDLE_S = 60.0
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 _Context = Any  # grpc.aio.ServicerContext; grpc has no type hints in the versions that boards have
 
 

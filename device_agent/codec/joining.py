@@ -19,6 +19,7 @@ def join_request_to_pb(request: JoinRequest) -> pb.JoinRequest:
         clock_s=request.clock_s,
         device_id=request.device_id,
         address=request.address,
+        profile=request.profile,
     )
 
 
@@ -32,6 +33,7 @@ def join_request_from_pb(message: pb.JoinRequest) -> JoinRequest:
         clock_s=message.clock_s,
         device_id=optional(message, "device_id"),
         address=optional(message, "address"),
+        profile=optional(message, "profile"),
     )
 
 

@@ -50,6 +50,7 @@ class JoinRequest:
     clock_s: float
     device_id: str | None = None
     address: str | None = None
+    profile: str | None = None
 
     def __post_init__(self) -> None:
         check_pem(self.request_pem, "CERTIFICATE REQUEST")

@@ -24,39 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65vice_agent/wire/v1/join.proto\x12\x10\x62oardfit.join.v1\"\xd4\x01\n\x0bJoinRequest\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.boardfit.join.v1.Role\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x13\n\x0brequest_pem\x18\x03 \x01(\t\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0f\n\x07\x63lock_s\x18\x06 \x01(\x01\x12\x16\n\tdevice_id\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x61\x64\x64ress\x18\x08 \x01(\tH\x01\x88\x01\x01\x42\x0c\n\n_device_idB\n\n\x08_address\"\xc2\x01\n\x05Grant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\t\x12\x15\n\rauthority_pem\x18\x03 \x01(\t\x12\x11\n\texpires_s\x18\x04 \x01(\x01\x12\x38\n\x0brevocations\x18\x05 \x01(\x0b\x32#.boardfit.join.v1.SignedRevocations\x12.\n\x07\x64\x65vices\x18\x06 \x03(\x0b\x32\x1d.boardfit.join.v1.KnownDevice\"\x94\x01\n\x0bKnownDevice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x16\n\tdevice_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07profile\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12\x10\n\x08tls_name\x18\x06 \x01(\tB\x0c\n\n_device_idB\n\n\x08_profile\" \n\x0e\x43onfirmRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\"\x1f\n\x0f\x43onfirmResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x11SignedRevocations\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"`\n\x1b\x45xchangeRevocationsResponse\x12\x37\n\x05newer\x18\x01 \x01(\x0b\x32#.boardfit.join.v1.SignedRevocationsH\x00\x88\x01\x01\x42\x08\n\x06_newer\"\x1b\n\x19RequestCertificateRequest\")\n\x12\x43\x65rtificateRequest\x12\x13\n\x0brequest_pem\x18\x01 \x01(\t\"G\n\x19InstallCertificateRequest\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x11\n\texpires_s\x18\x02 \x01(\x01\"\x1c\n\x1aInstallCertificateResponse*<\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_DEVICE\x10\x01\x12\r\n\tROLE_HOST\x10\x02\x32\x9b\x01\n\tEnrolment\x12>\n\x04Join\x12\x1d.boardfit.join.v1.JoinRequest\x1a\x17.boardfit.join.v1.Grant\x12N\n\x07\x43onfirm\x12 .boardfit.join.v1.ConfirmRequest\x1a!.boardfit.join.v1.ConfirmResponse2\xcc\x02\n\x05Trust\x12i\n\x13\x45xchangeRevocations\x12#.boardfit.join.v1.SignedRevocations\x1a-.boardfit.join.v1.ExchangeRevocationsResponse\x12g\n\x12RequestCertificate\x12+.boardfit.join.v1.RequestCertificateRequest\x1a$.boardfit.join.v1.CertificateRequest\x12o\n\x12InstallCertificate\x12+.boardfit.join.v1.InstallCertificateRequest\x1a,.boardfit.join.v1.InstallCertificateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65vice_agent/wire/v1/join.proto\x12\x10\x62oardfit.join.v1\"\xf6\x01\n\x0bJoinRequest\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.boardfit.join.v1.Role\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x13\n\x0brequest_pem\x18\x03 \x01(\t\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0f\n\x07\x63lock_s\x18\x06 \x01(\x01\x12\x16\n\tdevice_id\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x61\x64\x64ress\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07profile\x18\t \x01(\tH\x02\x88\x01\x01\x42\x0c\n\n_device_idB\n\n\x08_addressB\n\n\x08_profile\"\xc2\x01\n\x05Grant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\t\x12\x15\n\rauthority_pem\x18\x03 \x01(\t\x12\x11\n\texpires_s\x18\x04 \x01(\x01\x12\x38\n\x0brevocations\x18\x05 \x01(\x0b\x32#.boardfit.join.v1.SignedRevocations\x12.\n\x07\x64\x65vices\x18\x06 \x03(\x0b\x32\x1d.boardfit.join.v1.KnownDevice\"\x94\x01\n\x0bKnownDevice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x16\n\tdevice_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07profile\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12\x10\n\x08tls_name\x18\x06 \x01(\tB\x0c\n\n_device_idB\n\n\x08_profile\" \n\x0e\x43onfirmRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\"\x1f\n\x0f\x43onfirmResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x11SignedRevocations\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"`\n\x1b\x45xchangeRevocationsResponse\x12\x37\n\x05newer\x18\x01 \x01(\x0b\x32#.boardfit.join.v1.SignedRevocationsH\x00\x88\x01\x01\x42\x08\n\x06_newer\"\x1b\n\x19RequestCertificateRequest\")\n\x12\x43\x65rtificateRequest\x12\x13\n\x0brequest_pem\x18\x01 \x01(\t\"G\n\x19InstallCertificateRequest\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x11\n\texpires_s\x18\x02 \x01(\x01\"\x1c\n\x1aInstallCertificateResponse*<\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_DEVICE\x10\x01\x12\r\n\tROLE_HOST\x10\x02\x32\x9b\x01\n\tEnrolment\x12>\n\x04Join\x12\x1d.boardfit.join.v1.JoinRequest\x1a\x17.boardfit.join.v1.Grant\x12N\n\x07\x43onfirm\x12 .boardfit.join.v1.ConfirmRequest\x1a!.boardfit.join.v1.ConfirmResponse2\xcc\x02\n\x05Trust\x12i\n\x13\x45xchangeRevocations\x12#.boardfit.join.v1.SignedRevocations\x1a-.boardfit.join.v1.ExchangeRevocationsResponse\x12g\n\x12RequestCertificate\x12+.boardfit.join.v1.RequestCertificateRequest\x1a$.boardfit.join.v1.CertificateRequest\x12o\n\x12InstallCertificate\x12+.boardfit.join.v1.InstallCertificateRequest\x1a,.boardfit.join.v1.InstallCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'device_agent.wire.v1.join_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1014
-  _globals['_ROLE']._serialized_end=1074
+  _globals['_ROLE']._serialized_start=1048
+  _globals['_ROLE']._serialized_end=1108
   _globals['_JOINREQUEST']._serialized_start=54
-  _globals['_JOINREQUEST']._serialized_end=266
-  _globals['_GRANT']._serialized_start=269
-  _globals['_GRANT']._serialized_end=463
-  _globals['_KNOWNDEVICE']._serialized_start=466
-  _globals['_KNOWNDEVICE']._serialized_end=614
-  _globals['_CONFIRMREQUEST']._serialized_start=616
-  _globals['_CONFIRMREQUEST']._serialized_end=648
-  _globals['_CONFIRMRESPONSE']._serialized_start=650
-  _globals['_CONFIRMRESPONSE']._serialized_end=681
-  _globals['_SIGNEDREVOCATIONS']._serialized_start=683
-  _globals['_SIGNEDREVOCATIONS']._serialized_end=739
-  _globals['_EXCHANGEREVOCATIONSRESPONSE']._serialized_start=741
-  _globals['_EXCHANGEREVOCATIONSRESPONSE']._serialized_end=837
-  _globals['_REQUESTCERTIFICATEREQUEST']._serialized_start=839
-  _globals['_REQUESTCERTIFICATEREQUEST']._serialized_end=866
-  _globals['_CERTIFICATEREQUEST']._serialized_start=868
-  _globals['_CERTIFICATEREQUEST']._serialized_end=909
-  _globals['_INSTALLCERTIFICATEREQUEST']._serialized_start=911
-  _globals['_INSTALLCERTIFICATEREQUEST']._serialized_end=982
-  _globals['_INSTALLCERTIFICATERESPONSE']._serialized_start=984
-  _globals['_INSTALLCERTIFICATERESPONSE']._serialized_end=1012
-  _globals['_ENROLMENT']._serialized_start=1077
-  _globals['_ENROLMENT']._serialized_end=1232
-  _globals['_TRUST']._serialized_start=1235
-  _globals['_TRUST']._serialized_end=1567
+  _globals['_JOINREQUEST']._serialized_end=300
+  _globals['_GRANT']._serialized_start=303
+  _globals['_GRANT']._serialized_end=497
+  _globals['_KNOWNDEVICE']._serialized_start=500
+  _globals['_KNOWNDEVICE']._serialized_end=648
+  _globals['_CONFIRMREQUEST']._serialized_start=650
+  _globals['_CONFIRMREQUEST']._serialized_end=682
+  _globals['_CONFIRMRESPONSE']._serialized_start=684
+  _globals['_CONFIRMRESPONSE']._serialized_end=715
+  _globals['_SIGNEDREVOCATIONS']._serialized_start=717
+  _globals['_SIGNEDREVOCATIONS']._serialized_end=773
+  _globals['_EXCHANGEREVOCATIONSRESPONSE']._serialized_start=775
+  _globals['_EXCHANGEREVOCATIONSRESPONSE']._serialized_end=871
+  _globals['_REQUESTCERTIFICATEREQUEST']._serialized_start=873
+  _globals['_REQUESTCERTIFICATEREQUEST']._serialized_end=900
+  _globals['_CERTIFICATEREQUEST']._serialized_start=902
+  _globals['_CERTIFICATEREQUEST']._serialized_end=943
+  _globals['_INSTALLCERTIFICATEREQUEST']._serialized_start=945
+  _globals['_INSTALLCERTIFICATEREQUEST']._serialized_end=1016
+  _globals['_INSTALLCERTIFICATERESPONSE']._serialized_start=1018
+  _globals['_INSTALLCERTIFICATERESPONSE']._serialized_end=1046
+  _globals['_ENROLMENT']._serialized_start=1111
+  _globals['_ENROLMENT']._serialized_end=1266
+  _globals['_TRUST']._serialized_start=1269
+  _globals['_TRUST']._serialized_end=1601
 # @@protoc_insertion_point(module_scope)

@@ -16,7 +16,7 @@ ROLE_DEVICE: Role
 ROLE_HOST: Role
 
 class JoinRequest(_message.Message):
-    __slots__ = ("role", "secret", "request_pem", "hostname", "version", "clock_s", "device_id", "address")
+    __slots__ = ("role", "secret", "request_pem", "hostname", "version", "clock_s", "device_id", "address", "profile")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SECRET_FIELD_NUMBER: _ClassVar[int]
     REQUEST_PEM_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class JoinRequest(_message.Message):
     CLOCK_S_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     role: Role
     secret: str
     request_pem: str
@@ -33,7 +34,8 @@ class JoinRequest(_message.Message):
     clock_s: float
     device_id: str
     address: str
-    def __init__(self, role: _Optional[_Union[Role, str]] = ..., secret: _Optional[str] = ..., request_pem: _Optional[str] = ..., hostname: _Optional[str] = ..., version: _Optional[str] = ..., clock_s: _Optional[float] = ..., device_id: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
+    profile: str
+    def __init__(self, role: _Optional[_Union[Role, str]] = ..., secret: _Optional[str] = ..., request_pem: _Optional[str] = ..., hostname: _Optional[str] = ..., version: _Optional[str] = ..., clock_s: _Optional[float] = ..., device_id: _Optional[str] = ..., address: _Optional[str] = ..., profile: _Optional[str] = ...) -> None: ...
 
 class Grant(_message.Message):
     __slots__ = ("name", "certificate_pem", "authority_pem", "expires_s", "revocations", "devices")
