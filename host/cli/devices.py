@@ -1,4 +1,4 @@
-"""`host devices add|import|list|tag|info|remove`."""
+"""`host devices add|import|list|tag|info|remove`, and who|release of devices_use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host.cli import render
+from host.cli.devices_use import release, who
 from host.cli.errors import ExitCode
 from host.fleet.inventory import ALL, LOCAL, Inventory, RegisteredDevice
 from host.fleet.selectors import check_tag, select
@@ -228,6 +229,9 @@ def remove(name: str, as_json: bool) -> None:
     else:
         click.echo(f"removed {removed.name} ({removed.address})")
 
+
+command.add_command(who)
+command.add_command(release)
 
 DASH_LOCAL = "this machine, an agent of its own per command"
 
