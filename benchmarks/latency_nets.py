@@ -137,7 +137,7 @@ class _Variants:
             pruned = prune_to(self.analysed, self.module, plan)
             file = self.files.variant(pruned, plan, self.folder / f"variant{self.files.suffix}")
             pair = measuring.compare(self.baseline, file, "variant", profile=True)
-            found.append(probe_of(pair_value(plan, pair), same_precision=True))
+            found.append(probe_of(pair_value(plan, pair), same_files=True))
             baselines_ns.append(_p50_ns(pair.measurement))
         return tuple(found)
 

@@ -15,7 +15,7 @@ import platformdirs
 
 from host.cli import render
 from host.cli.errors import ExitCode
-from host.cli.quantities import energy_budget, fraction, latency_target, ratios, size_bytes
+from host.cli.quantities import energy_budget, fraction, heights, latency_target, ratios, size_bytes
 from host.cli.waiting import Waiting, how_to_wait, wait_option
 from host.compress.options import CRITERIA, RUNTIMES, SENSITIVITIES
 
@@ -59,6 +59,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--drop-blocks", is_flag=True, help="Let the plan leave out whole residual blocks, where that costs least."
+)
+@click.option(
+    "--resolutions",
+    type=heights,
+    metavar="PIXELS,...",
+    default=(),
+    help="Heights of smaller images that the plan may ask for, such as 24,20; the device prices each.",
 )
 @click.option("--checkpoint", type=click.Path(exists=True, dir_okay=False), help="Trained weights of MODEL.")
 @click.option("--method", type=click.Choice(["latency", "uniform"]), default="latency", show_default=True)
@@ -154,6 +161,7 @@ def command(
     max_energy: EnergyBudget | None,
     max_accuracy_drop: float | None,
     drop_blocks: bool,
+    resolutions: tuple[int, ...],
     precision: str,
     checkpoint: str | None,
     method: str,
@@ -227,6 +235,7 @@ def command(
         max_energy=max_energy,
         max_accuracy_drop=max_accuracy_drop,
         drop_blocks=drop_blocks,
+        resolutions=resolutions,
         precision=precision,
         plan=plan,
     )

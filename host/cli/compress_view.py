@@ -99,8 +99,11 @@ def show(record: Mapping[str, Any]) -> None:
         old, new = before[key], after[key]
         ratio = render.DASH if old is None or new is None else render.ratio_text(new / old)
         table.add_row(label, text(old), text(new), ratio)
+    if record.get("resolution") is not None:
+        table.add_row("images", *(render.pixels_text(side["input_shape"][1:]) for side in (before, after)), "")
     out.print(table)
     _show_target(record, target["latency_ratio"], after["latency_ratio"])
+    _show_resolution(record.get("resolution"))
     _show_pricing(record.get("pricing"))
     _show_precision(record["precision"])
     out.print(f"device time {render.seconds_text(record['device_seconds'])}")
@@ -136,6 +139,19 @@ def _show_target(record: Mapping[str, Any], target: float, ratio: float) -> None
             if verdict["code"] != "stable":
                 value = f" ({render.number_text(verdict['value'])} {verdict['unit'] or ''})".replace(" )", ")")
                 out.print(f"{side} is {verdict['code']}{value}: {verdict['hint'] or ''}", markup=False)
+
+
+def _show_resolution(resolution: Mapping[str, Any] | None) -> None:
+    """Say what each resolution would have come to, where there was a choice."""
+    if resolution is None:
+        return
+    told = [
+        f"{render.pixels_text(each['size'])}: "
+        + (each["reason"] or f"{render.number_text(each['divergence'])} nats from the original before training")
+        for each in resolution["tried"]
+    ]
+    line = f"planned at {render.pixels_text(resolution['size'])} ({'; '.join(told)})"
+    render.console().print(line, markup=False, soft_wrap=True)
 
 
 def _show_pricing(pricing: Mapping[str, Any] | None) -> None:
@@ -205,6 +221,7 @@ def _show_plan(record: Mapping[str, Any]) -> None:
     out.print(table)
     if record["front"]:
         out.print(_front(record["front"]))
+    _show_resolution(record.get("resolution"))
     out.print(
         f"{record['chosen']} plan, not trained: predicted {render.ratio_text(record['predicted_ratio'])}, measured "
         f"{render.ratio_text(record['measured_ratio'])} of the baseline's latency, target "

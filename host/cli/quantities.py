@@ -62,6 +62,15 @@ def ratios(text: str) -> tuple[float, ...]:
     return tuple(found)
 
 
+def heights(text: str | tuple[int, ...]) -> tuple[int, ...]:
+    """Return `24,20` as pixels."""
+    if not isinstance(text, str):  # a default
+        return text
+    if not all(each.strip().isdecimal() and int(each) > 0 for each in text.split(",")):
+        raise click.BadParameter(f"{text!r} is not a list of heights in pixels such as 24,20")
+    return tuple(int(each) for each in text.split(","))
+
+
 def size_bytes(text: str) -> int:
     """Return `40MB` as 40,000,000 bytes, `40MiB` as 41,943,040; a bare number is bytes."""
     number, unit = _split(text)

@@ -64,6 +64,11 @@ def count_text(count: float | None) -> str:
     return f"{three_digits(count / scale)} {unit}" if unit else f"{count:g}"
 
 
+def pixels_text(size: Sequence[int]) -> str:
+    """Return a (height, width) as `24x24`."""
+    return "x".join(str(side) for side in size)
+
+
 def percent_text(fraction: float | None, decimals: int = 1) -> str:
     """Return a fraction as `93.4 %`."""
     return DASH if fraction is None else f"{fraction * 100:.{decimals}f} %"

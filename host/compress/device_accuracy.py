@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from host.compress.nodes import ExportedModel
+from host.compress.resolution import for_files
 from host.compress.session import Session
 from host.compress.tflite.running import run_tflite
 from host.datasets.dataset import Images
@@ -16,11 +17,12 @@ _STREAM_S = 300.0
 
 
 def answers(session: Session, file: ExportedModel, images: Images, latency_ns: float) -> np.ndarray:
-    """Return the class (N,) that the device answers for each image, -1 where an output is not finite."""
+    """Return the class (N,) that the device answers for each image of the data, -1 where an output is not finite."""
     at_once = max(1, int(_STREAM_S * 1e9 / max(latency_ns, 1.0)))
     started = time.perf_counter_ns()
     parts = [
-        session.measuring.outputs(file, images[start : start + at_once]) for start in range(0, len(images), at_once)
+        session.measuring.outputs(file, for_files(session, images[start : start + at_once]))
+        for start in range(0, len(images), at_once)
     ]
     session.measuring.device_ns += time.perf_counter_ns() - started
     return _classes(np.concatenate(parts))

@@ -29,7 +29,7 @@ def learn_energy(session: Session, model: LatencyModel, widths: Mapping[str, tup
 
     None, with a note that says why, where the device cannot tell energies. What counts is the board's whole energy during a run.
     """
-    session.observer.stage("learning what every layer width takes of the battery")
+    session.observer.stage(f"learning what every layer width takes of the battery{session.pricing.label}")
 
     def measure(name: str, file: ExportedModel) -> dict[str, Any]:
         info = session.measuring.device.info

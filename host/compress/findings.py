@@ -13,7 +13,7 @@ from host.compress.session import Session
 from host.compress.trace import prediction_values
 from host.results.environment import host_environment
 from host.search.latency import LatencyModel
-from host.search.network import Group, Layer, Network, Plan
+from host.search.network import Group, Layer, Plan
 from host.search.solution import total
 
 
@@ -32,7 +32,7 @@ def findings(session: Session, model: LatencyModel | None, plan: Plan) -> dict[s
             "max_accuracy_drop": options.max_accuracy_drop,
         },
         "granularity": trace.granularity,
-        "layers": layers_of(session.network, plan, model, trace.probes),
+        "layers": layers_of(session, plan, model),
         "groups": [group_of(session, group, plan, model) for group in session.network.groups],
         "losses_round": trace.losses_round,
         "probes": probes_of(session, model),
@@ -73,14 +73,14 @@ def searches_of(session: Session) -> list[dict[str, Any]]:
     return rows
 
 
-def layers_of(
-    network: Network, plan: Plan, model: LatencyModel | None, probes: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def layers_of(session: Session, plan: Plan, model: LatencyModel | None) -> list[dict[str, Any]]:
     """Return every layer before and after: widths, MACs, its share of the baseline's latency as measured and as modelled.
 
     Measured shares are node times over the baseline's sum in the same turns: of the baseline the median over all probes, of
     the result from the probes of this very plan. None where the runtime gives no node times or the plan was not profiled.
     """
+    network, probes = session.network, session.trace.probes
+    whole = {layer.name: layer for layer in session.own.analysed.network.layers}
     before = [each["baseline_nodes"] for each in probes.values() if each.get("baseline_nodes")]
     after = [each["nodes"] for each in probes.values() if each["kept"] == dict(plan.kept) and each["nodes"]]
     full = network.full_plan()
@@ -102,7 +102,7 @@ def layers_of(
             "kind": layer.kind.value,
             "input_groups": [part.group for part in layer.inputs],
             "output_groups": [part.group for part in layer.outputs],
-            "baseline": side(layer, full.kept, before),
+            "baseline": side(whole.get(layer.name, layer), full.kept, before),
             "result": side(layer, plan.kept, after),
         }
         for layer in network.layers

@@ -24,6 +24,7 @@ from host.compress.nodes import ExportedModel
 from host.compress.plan_file import PlanFile
 from host.compress.precision import Choice, choose_precision
 from host.compress.record import header, plan_of, structure, tested, unmet
+from host.compress.resolution import for_files
 from host.compress.rounds import Candidate
 from host.compress.session import Session
 from host.compress.surgery import save_compressed
@@ -67,11 +68,12 @@ def finish(
     model: LatencyModel | None,
     attempt: Attempt,
     pricing: Mapping[str, Any] | None,
+    resolution: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Choose the precision, touch the test images for the first and only time, write all files, and return the record.
 
-    `pricing` is the record's word on what the plan was made in. Without a latency model (a plan was replayed) the record has
-    no prices.
+    `pricing` and `resolution` are the record's words on what the plan was made in. Without a latency model (a plan was replayed)
+    the record has no prices.
     """
     candidate, module = attempt.candidate, attempt.candidate.state.module
     final = session.export(module, "model")  # a later attempt may lie there
@@ -83,7 +85,7 @@ def finish(
     sides = {
         "baseline": {
             **tested(evaluate(original, test.images, test.labels)),
-            **_figures(session, original, session.baseline, baseline),
+            **_figures(original, session.own.analysed.input_shape, session.baseline, baseline),
             "latency_ns": comparison["baseline_latency_ns"],
         },
         "result": {
@@ -92,7 +94,7 @@ def finish(
                 if choice.artifact is None
                 else tested_on_device(session, choice.file, comparison["latency_ns"]["p50"])
             ),
-            **_figures(session, module, choice.file, comparison),
+            **_figures(module, session.input_shape, choice.file, comparison),
             "latency_ratio": comparison["latency_ratio"],
             "latency_ratio_interval": comparison["latency_ratio_interval"],
         },
@@ -110,6 +112,7 @@ def finish(
         "reason": "; ".join(problems) or _spare(choice, session.pricing.variant, target, candidate.found.reason),
         "output_check": attempt.comparison["check"],
         "latency_model_error": _model_error(model),
+        "resolution": resolution,
         "pricing": pricing,
         "precision": choice.document,
         "artifacts": {
@@ -168,12 +171,13 @@ def _write_plan(session: Session, attempt: Attempt, path: Path) -> None:
         kept={group.name: tuple(sorted(attempt.candidate.state.kept[group.name])) for group in session.network.groups},
         target=dataclasses.asdict(options.target),
         latency_ratio=float(attempt.comparison["latency_ratio"]),
+        input_size=session.view.size,
     ).write(path)
 
 
 def _write_manifest(session: Session, module: nn.Module, final: ExportedModel, choice: Choice) -> None:
     """Write the references: PyTorch's answers for the float32 file, the device's own for one of a lower precision."""
-    images = reference_images(session.subject.data)
+    images = for_files(session, reference_images(session.subject.data))
     with torch.no_grad():
         answers = module(torch.from_numpy(images)).numpy()
     made = [
@@ -207,7 +211,14 @@ def _write_manifest(session: Session, module: nn.Module, final: ExportedModel, c
         "plan": session.out / FILES["plan"],
         "baseline": session.baseline.path,
     }
-    write_manifest(session.out, model=session.options.model, data=session.subject.data, artifacts=made, others=others)
+    write_manifest(
+        session.out,
+        model=session.options.model,
+        data=session.subject.data,
+        images=images,
+        artifacts=made,
+        others=others,
+    )
 
 
 def _model_error(model: LatencyModel | None) -> dict[str, Any] | None:
@@ -215,10 +226,12 @@ def _model_error(model: LatencyModel | None) -> dict[str, Any] | None:
     return None if error is None else dataclasses.asdict(error)
 
 
-def _figures(session: Session, module: nn.Module, file: ExportedModel, found: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(
+    module: nn.Module, input_shape: tuple[int, int, int], file: ExportedModel, found: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what the record says of a side but for its accuracy: structure of `module`, size of `file`, what was measured."""
     measured_ones = {key: found[key] for key in ("latency_ns", "peak_memory_bytes", "verdict")}
-    return {**structure(module, session.subject.model.input_shape, file.path), **measured_ones}
+    return {**structure(module, input_shape, file.path), **measured_ones}
 
 
 def _spare(choice: Choice, planned_in: Variant | None, target: float, reason: str | None) -> str | None:

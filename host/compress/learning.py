@@ -37,7 +37,7 @@ def learn_latency(
     session: Session, widths: Mapping[str, tuple[int, ...]], granularity: Granularity, baseline_ns: float
 ) -> LatencyModel:
     """Measure variants of the network and fit what every width costs; raises ModelNotPrunable if there is no narrower one."""
-    session.observer.stage("learning what the device charges for every layer width")
+    session.observer.stage(f"learning what the device charges for every layer width{session.pricing.label}")
     options, prefix, store = session.options, session.pricing.prefix, session.measuring.store
     key = json.dumps(session.where(), sort_keys=True)
     stored = session.once(f"{prefix}{FACT}", lambda: {} if store is None else store.get_device_fact(key, FACT) or {})
@@ -70,7 +70,8 @@ def learn_latency(
             f"{error.median:.1%} off in the median, {error.maximum:.1%} at most"
         )
     if store is not None:
-        keep_times(store, key, options.model, model)
+        size = session.pricing.size
+        keep_times(store, key, options.model if size is None else f"{options.model} at {size[0]}x{size[1]}", model)
     return model
 
 
@@ -109,12 +110,14 @@ def pair_value(plan: Plan, found: Comparison) -> dict[str, Any]:
     }
 
 
-def probe_of(value: Mapping[str, Any], *, same_precision: bool) -> Probe:
-    """Return the probe that the journal has as `value`. The baseline's own layers tell of variants in its own precision only."""
+def probe_of(value: Mapping[str, Any], *, same_files: bool) -> Probe:
+    """Return the probe that the journal has as `value`. The baseline's own layers tell of variants in its own precision and
+    resolution only (`same_files`).
+    """
     shares = value.get("shares")
     times: dict[str, Any] = {"nodes": value["nodes"], "other": value["other"]}
     if shares is not None:
-        times = shares if same_precision else {key: shares[key] for key in ("nodes", "other", "unit_ns")}
+        times = shares if same_files else {key: shares[key] for key in ("nodes", "other", "unit_ns")}
     return Probe(
         plan=Plan(kept=value["kept"]),
         ratio=value["ratio"],

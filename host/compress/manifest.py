@@ -58,14 +58,16 @@ def write_manifest(
     *,
     model: str,
     data: Dataset3,
+    images: Images,
     artifacts: Sequence[ArtifactFile],
     others: Mapping[str, Path],
 ) -> Path:
     """Write the references and manifest.json to `out`, and return its path; `others` are files without references, by role.
 
+    `images` (N, C, H, W) are the reference inputs, as the files take them.
+
     Raises CannotWrite.
     """
-    images = reference_images(data)
     entries = []
     for each in artifacts:
         inputs, outputs = _tensors(each.path)
@@ -105,6 +107,10 @@ def write_manifest(
         "normalisation": None
         if normalisation is None
         else {"scale": 1 / 255, "mean": list(normalisation.mean), "std": list(normalisation.std)},
+        # Images of the data at another size are to be resized so, by anybody who runs the files.
+        "resize": None
+        if images.shape[1:] == data.input_shape
+        else {"height": images.shape[2], "width": images.shape[3], "method": "bilinear", "antialias": True},
         "artifacts": entries,
         "files": [
             *({"role": role, **_file(path)} for role, path in others.items()),

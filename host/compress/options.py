@@ -91,8 +91,9 @@ class CompressOptions:
     host.compress.recipe_file reads it; `workers` None lets the GPUs decide, `rounds` None the target; `probes` is the number of
     variants that the latency model is learned from; accuracies are fractions, sizes bytes. `precision` auto lets the device
     decide, float32 tries no other, int8 takes it whatever the device says. `plan` is the path of a plan.json to cut instead of
-    planning; `drop_blocks` lets a plan leave out whole residual branches. `sensitivity` says where the first losses come from;
-    a round's search ranks up to `candidates` plans, and begins no other after `search_seconds` (None: no limit).
+    planning; `drop_blocks` lets a plan leave out whole residual branches; `resolutions` are heights (pixels) of smaller images
+    that it may ask for. `sensitivity` says where the first losses come from; a round's search ranks up to `candidates` plans, and
+    begins no other after `search_seconds` (None: no limit).
     """
 
     model: str
@@ -119,6 +120,7 @@ class CompressOptions:
     max_energy: EnergyBudget | None = None
     max_accuracy_drop: float | None = None
     drop_blocks: bool = False
+    resolutions: tuple[int, ...] = ()
     precision: str = "auto"
     plan: str | None = None
     seed: int = 0
@@ -143,6 +145,14 @@ class CompressOptions:
             )
         if not 0 < self.learning_rate < 10:
             raise InvalidRequest(f"learning_rate={self.learning_rate} is not between 0 and 10")
+        if min(self.resolutions, default=1) < 1 or len(set(self.resolutions)) < len(self.resolutions):
+            raise InvalidRequest(f"resolutions {self.resolutions} must be different heights in pixels")
+        if self.resolutions and self.precision == "int8":
+            raise InvalidRequest(
+                "int8 is planned at the model's own resolution only: leave out --resolutions, or --precision int8"
+            )
+        if self.resolutions and self.plan is not None:
+            raise InvalidRequest("a given plan says its resolution itself: leave out --resolutions")
         for name in ("max_size_bytes", "max_memory_bytes", "max_accuracy_drop", "search_seconds"):
             value = getattr(self, name)
             if value is not None and value < 0:

@@ -24,6 +24,8 @@ from host.compress.precision import choose_precision
 from host.compress.pricing_choice import choose_pricing
 from host.compress.record import header, measured, structure
 from host.compress.replay import replayed, trained
+from host.compress.resolution import for_files
+from host.compress.resolution_choice import choose_resolution
 from host.compress.rounds import Candidate, Chooser, Round, best_of
 from host.compress.session import Session, State
 from host.compress.subject import Subject
@@ -89,14 +91,14 @@ def compress(
         return finish(
             session, baseline, None, _attempt(session, trained(session, candidate), "final", baseline_ns), None
         )
+    resolution = choose_resolution(session, baseline_ns, target)
     choice = choose_pricing(session, baseline_ns, target)
     if dry_run:
-        widths, granularity = session.widths()
-        model = session.learn(widths, granularity, baseline_ns)
+        widths, model = session.learned(baseline_ns)
         wanted = Round(name="dry run", ratio=target, window=CHECK_WINDOW, tries=MOST_TRIES, epochs=0)
         chooser = Chooser(session, session.start(), wanted, model, widths)
         candidate = best_of(chooser.candidates(_methods(options)), wanted)
-        return _dry(session, baseline, target, candidate, model, choice.document)
+        return _dry(session, baseline, target, candidate, model, choice.document, resolution)
     may_give_up = session.pricing.variant is not None and options.precision != "int8"
     try:
         attempt, model = _reach(session, target, baseline_ns)
@@ -108,7 +110,7 @@ def compress(
     if lost is not None and may_give_up:
         choice = choice.given_up(session, f"planned in int8, {lost}")
         attempt, model = _reach(session, target, baseline_ns)
-    return finish(session, baseline, model, attempt, choice.document)
+    return finish(session, baseline, model, attempt, choice.document, resolution)
 
 
 def _reach(session: Session, target: float, baseline_ns: float) -> tuple[Attempt, LatencyModel]:
@@ -117,8 +119,7 @@ def _reach(session: Session, target: float, baseline_ns: float) -> tuple[Attempt
     An attempt whose accuracy in that precision is lost ends the corrections.
     """
     options, prefix = session.options, session.pricing.prefix
-    widths, granularity = session.widths()
-    model = session.learn(widths, granularity, baseline_ns)
+    widths, model = session.learned(baseline_ns)
     allowed = with_dropped(widths, session.network.branches) if options.drop_blocks else widths
     check_feasible(session.network, allowed, model, latency_ratio=target, budgets=session.budgets)
     state, rounds = session.start(), options.rounds_for(target)
@@ -174,6 +175,7 @@ def _dry(
     candidate: Candidate,
     model: LatencyModel | None,
     pricing: Mapping[str, Any] | None,
+    resolution: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the record of a plan that was measured and not trained."""
     sizes = structure(session.original, session.subject.model.input_shape, session.baseline.path)
@@ -183,6 +185,7 @@ def _dry(
         **planned(session, target, candidate),
         "met": None,
         "result": None,
+        "resolution": resolution,
         "pricing": pricing,
         **findings(session, model, candidate.state.plan),
     }
@@ -250,7 +253,7 @@ def _verify(session: Session, module: nn.Module, exported: ExportedModel) -> Out
     images = session.subject.data.validation.images[:VERIFIED_IMAGES]
     with torch.no_grad():
         reference = module(torch.from_numpy(images)).numpy()
-    check = check_outputs(reference, session.measuring.outputs(exported, images))
+    check = check_outputs(reference, session.measuring.outputs(exported, for_files(session, images)))
     if not check.ok:
         raise OutputsDiffer(
             f"{exported.path} computes something else on {session.measuring.device.name} than in PyTorch: outputs differ by "

@@ -27,7 +27,7 @@ class PlanFile:
     """Kept indices by group, ascending, in the original's coordinates, none of a dropped branch; `channels` are the original's.
 
     `latency_ratio` is what the plan measured where it was made, `target` (`ratio` or `latency_ns`, and `percentile`) what it was
-    made for.
+    made for. `input_size` (height, width) is that of the images, None for the model's own.
     """
 
     model: str
@@ -36,6 +36,7 @@ class PlanFile:
     kept: Mapping[str, tuple[int, ...]]
     target: Mapping[str, Any]
     latency_ratio: float | None
+    input_size: tuple[int, int] | None = None
 
     def write(self, path: Path) -> None:
         """Write plan.json, one group a line. Raises CannotWrite."""
@@ -45,6 +46,7 @@ class PlanFile:
             "weights": self.weights,
             "target": dict(self.target),
             "latency_ratio": self.latency_ratio,
+            **({} if self.input_size is None else {"input_size": list(self.input_size)}),
         }
         groups = ",\n".join(
             "    " + json.dumps({"name": name, "channels": count, "kept": list(self.kept[name])})
@@ -83,6 +85,7 @@ def read_plan(path: Path) -> PlanFile:
             kept={str(each["name"]): tuple(int(index) for index in each["kept"]) for each in groups},
             target=dict(document["target"]),
             latency_ratio=document["latency_ratio"],
+            input_size=_size_in(document),
         )
         schema = document["schema"]
     except OSError as error:
@@ -96,6 +99,14 @@ def read_plan(path: Path) -> PlanFile:
     for name, indices in plan.kept.items():
         _check_indices(path, name, indices, plan.channels[name])
     return plan
+
+
+def _size_in(document: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the images' size; a plan for the model's own has none."""
+    if document.get("input_size") is None:
+        return None
+    height, width = document["input_size"]
+    return int(height), int(width)
 
 
 def _check_indices(path: Path, name: str, indices: Sequence[int], channels: int) -> None:

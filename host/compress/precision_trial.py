@@ -27,6 +27,7 @@ from host.compress.final import measure_final
 from host.compress.nodes import ExportedModel
 from host.compress.precision_rule import Correct
 from host.compress.quantization import QuantizationFailed, calibration_images
+from host.compress.resolution import for_files
 from host.compress.session import Session
 from host.compress.variants import INT8_DYNAMIC, VARIANTS_FOLDER, Variant, family_of
 from host.datasets.dataset import Split
@@ -65,7 +66,9 @@ class PrecisionTrial:
         self.variants = self.family.variants if variants is None else variants
         data, seed = session.subject.data, session.options.seed
         self._files = self.family.files(
-            exported, session.out / VARIANTS_FOLDER, lambda: calibration_images(data.train, seed=seed)
+            exported,
+            session.out / VARIANTS_FOLDER,
+            lambda: for_files(session, calibration_images(data.train, seed=seed)),
         )
         # Another version of the tools writes other files.
         self._key = f"precision {exported.sha256[:8]} {self.family.tools}"
@@ -183,7 +186,7 @@ class PrecisionTrial:
 
     def _runs(self, entry: dict[str, Any], file: ExportedModel) -> bool:
         try:
-            self.session.measuring.outputs(file, self._images.images[:1])
+            self.session.measuring.outputs(file, for_files(self.session, self._images.images[:1]))
         except _REFUSALS as error:
             entry["reason"] = f"the device cannot run it: {error}"
             return False
@@ -195,7 +198,9 @@ class PrecisionTrial:
             found = answers(self.session, file, images.images, self._latency_ns)
             return {
                 "correct": int((found == images.labels).sum()),
-                "host_agreement": float((found == answers_on_host(file, images.images)).mean()),
+                "host_agreement": float(
+                    (found == answers_on_host(file, for_files(self.session, images.images))).mean()
+                ),
                 "size_bytes": file.size_bytes,
             }
 

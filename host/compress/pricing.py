@@ -29,13 +29,20 @@ FLOAT_BYTES, INT8_BYTES = 4, 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pricing:
     """`files` makes the variants. `whole` is the unpruned network as a file of this precision, `full_ratio` its latency over the
-    float32 baseline's. `variant` says which int8 it is, None for float32.
+    float32 baseline's. `variant` says which int8 it is, None for float32; `size` (height, width) of the images, None for the
+    baseline's own.
     """
 
     files: Format
     whole: ExportedModel
     full_ratio: float = 1.0
     variant: Variant | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def of_baseline(self) -> bool:
+        """Whether the baseline's own file is the whole network of this pricing."""
+        return self.variant is None and self.size is None
 
     @property
     def precision(self) -> str:
@@ -45,7 +52,16 @@ class Pricing:
     @property
     def prefix(self) -> str:
         """What the journal's keys and the rounds' names begin with, so that one pricing's steps are not taken for another's."""
-        return "" if self.variant is None else "int8 "
+        size = "" if self.size is None else f"{self.size[0]}x{self.size[1]} "
+        return size if self.variant is None else f"{size}int8 "
+
+    @property
+    def label(self) -> str:
+        """What is told of it beside a stage; nothing for float32 at the baseline's own resolution."""
+        said = ([] if self.size is None else [f"{self.size[0]}x{self.size[1]}"]) + (
+            [] if self.variant is None else ["int8"]
+        )
+        return f" ({', '.join(said)})" if said else ""
 
     @property
     def key(self) -> str:

@@ -61,6 +61,8 @@ def choose_pricing(session: Session, baseline_ns: float, target: float) -> Prici
         return _stay(session, document, "asked for by --precision float32")
     if session.format.name != "onnx":
         return _stay(session, document, f"int8 is not planned in {session.format.name} files")
+    if session.view.size is not None:
+        return _stay(session, document, "int8 is planned at the baseline's own resolution only")
     session.observer.stage("trying the baseline in int8, in turns with float32")
     static = static_variants(session.measuring.device.info, session.measuring.settings.provider)
     latency = {"latency_ns": {"p50": baseline_ns}}
@@ -149,7 +151,7 @@ def _pricing(trial: PrecisionTrial, variant: Variant, ratio: float) -> Pricing:
 
 
 def _float32(session: Session) -> Pricing:
-    return Pricing(files=session.format, whole=session.baseline)
+    return session.view.pricing
 
 
 def _stay(session: Session, document: Mapping[str, Any], reason: str) -> PricingChoice:
@@ -163,8 +165,7 @@ def _macs_at(session: Session, pricing: Pricing, baseline_ns: float, target: flo
     """Return the MACs of the uniform plan of this latency, None if there is none."""
     session.price_in(pricing)
     try:
-        widths, granularity = session.widths()
-        model = session.learn(widths, granularity, baseline_ns)
+        widths, model = session.learned(baseline_ns)
         plan = uniform(session.network, widths, model, target).plan
     except (Infeasible, ModelNotPrunable):
         return None

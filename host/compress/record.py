@@ -30,9 +30,12 @@ def measured(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def structure(module: nn.Module, input_shape: tuple[int, int, int], file: Path) -> dict[str, int]:
-    """Return what is counted and not measured: MACs and parameters of the module, and the file's size in bytes."""
+def structure(module: nn.Module, input_shape: tuple[int, int, int], file: Path) -> dict[str, Any]:
+    """Return what is counted and not measured: MACs and parameters of the module for images of `input_shape` (C, H, W), which is
+    named beside them, and the file's size in bytes.
+    """
     return {
+        "input_shape": list(input_shape),
         "macs": count_macs(module, input_shape),
         "parameters": count_parameters(module),
         "size_bytes": file.stat().st_size,

@@ -23,13 +23,14 @@ def replayed(session: Session, path: Path) -> Candidate:
     Raises InvalidRequest for a file that is no plan, PlanMismatch for one of another network.
     """
     given = read_plan(path)
+    session.use(session.view_of(given.input_size))
     given.check(session.network)
     session.observer.stage("the given plan, checked on the device")
     if given.weights != session.subject.fingerprints()["weights"]:
         session.observer.note("the plan was made for other weights: which channels matter least may differ in these")
     plan = Plan(kept={name: len(indices) for name, indices in given.kept.items()})
     data = session.subject.data
-    module = cut_and_refit(session.analysed, session.original, given.kept, data.train, seed=session.options.seed)
+    module = cut_and_refit(session.analysed, session.start().module, given.kept, data.train, seed=session.options.seed)
     probe = session.probe("plan", plan, lambda: module)
     there = "" if given.latency_ratio is None else f", {given.latency_ratio:.3f}x where the plan was made"
     session.observer.note(f"measured {probe.ratio:.3f}x of the baseline's latency{there}")

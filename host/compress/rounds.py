@@ -141,6 +141,23 @@ class Chooser:
             raise failures[0]
         return found
 
+    def nearest_unmeasured(self, budget: float) -> tuple[Plan, float]:
+        """Return the plan of least loss or the uniform one at a predicted latency, and its divergence from the original.
+
+        Whichever is nearer to it. Infeasible if neither exists.
+        """
+        found, failures = [], []
+        for method in ("latency", "uniform"):
+            try:
+                plan = self._solve(method, budget)
+            except Infeasible as error:
+                failures.append(error)
+            else:
+                found.append((plan, self._ranked_once(plan)))
+        if not found:
+            raise failures[0]
+        return min(found, key=lambda each: each[1])
+
     def _searched(self, uniform_too: bool) -> list[tuple[str, Told]]:
         """Search for plans at equal predicted latency; return those that the device has to measure, best first."""
         session, wanted = self.session, self.wanted
@@ -254,6 +271,9 @@ class Chooser:
         for row in self.session.trace.searches[-1]["candidates"]:
             if row["kept"] == dict(plan.kept):
                 return float(row["divergence"])
+        return self._ranked_once(plan)
+
+    def _ranked_once(self, plan: Plan) -> float:
         key = f"{self.wanted.name} divergence {_digest(plan)}"
         return float(self.session.once(key, lambda: self._rank(plan).divergence))
 

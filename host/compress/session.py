@@ -17,8 +17,7 @@ from host.compress.cuts import PrunableNetwork
 from host.compress.energy_budget import check_meter, energy_ratio
 from host.compress.energy_learning import learn_energy
 from host.compress.footprint import learn_memory
-from host.compress.formats import format_for
-from host.compress.groups import ModelNotPrunable, analyse
+from host.compress.formats import Format
 from host.compress.journal import Journal
 from host.compress.learning import learn_latency, pair_value, probe_of
 from host.compress.measuring import Measuring
@@ -27,10 +26,11 @@ from host.compress.observer import Observer
 from host.compress.options import CompressOptions
 from host.compress.pricing import Pricing
 from host.compress.probing import find_granularity
+from host.compress.resolution import Size, View, first_view, seen_at, view_at
 from host.compress.subject import Subject
 from host.compress.surgery import prune_to
 from host.compress.trace import Timeline, Trace
-from host.compress.variants import FLOAT32, VARIANTS_FOLDER
+from host.compress.variants import FLOAT32
 from host.search.energy import EnergyModel
 from host.search.granularity import Granularity, all_allowed_widths
 from host.search.latency import LatencyModel
@@ -51,6 +51,19 @@ class State:
     kept: Mapping[str, tuple[int, ...]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What a pricing costs: allowed widths by group, the models fitted, and what the trace shows of it."""
+
+    widths: dict[str, tuple[int, ...]]
+    granularity: Granularity
+    model: LatencyModel
+    memory: MemoryModel | None
+    energy: EnergyModel | None
+    energy_ratio: float | None
+    probes: Mapping[str, Mapping[str, Any]]
+
+
 class Session:
     """Finished steps are in the journal in `out`; a run that was stopped goes on with the first unfinished one.
 
@@ -66,21 +79,14 @@ class Session:
         info = measuring.device.info
         if options.max_energy is not None:
             check_meter(info, measuring.device.name)
-        runtime = info.runtime(measuring.settings.runtime)
-        assert runtime is not None
-        self.format = format_for(runtime, subject.model.input_shape, out / VARIANTS_FOLDER, self.observer.note)
         where = {"device": measuring.device.name, "environment": environment(info, measuring.settings)}
         self.journal = Journal(out, {**options.identity(), **where, **subject.fingerprints()})
         self.original = subject.model.module
-        self.example = torch.from_numpy(subject.data.train.images[:2].copy())
-        self.analysed: PrunableNetwork = analyse(self.original, self.example)
-        self.network: Network = self.analysed.network
-        if not self.network.groups:
-            reasons = "; ".join(f"{each.layer}: {each.reason}" for each in self.network.left_alone[:5])
-            raise ModelNotPrunable(f"{options.model} has no channels that can be removed ({reasons})")
-        self.baseline = self.export(self.original, "baseline")
-        self.format.begin(self.original, self.analysed, self.baseline)
-        self.pricing = Pricing(files=self.format, whole=self.baseline)
+        #: The network at the resolution of the baseline, and at the one that plans are made for.
+        self.own = self.view = first_view(self, torch.from_numpy(subject.data.train.images[:2].copy()))
+        self._views: dict[Size | None, View] = {None: self.own}
+        self.pricing = self.own.pricing
+        self._learned: dict[str, Learned] = {}
         #: Latencies (over the baseline's) at which the front is to be shown; none: a few of every size.
         self.front_ratios: tuple[float, ...] = ()
         #: Peak memory (bytes) of the baseline, once it is measured.
@@ -90,6 +96,48 @@ class Session:
         #: Prices of energy, and the budget as a share of the baseline's; None without an energy budget.
         self.energy: EnergyModel | None = None
         self.energy_ratio: float | None = None
+
+    @property
+    def baseline(self) -> ExportedModel:
+        """The original's own file, with which everything runs in turns."""
+        return self.own.pricing.whole
+
+    @property
+    def analysed(self) -> PrunableNetwork:
+        """The analysis of the network at the resolution that plans are made for."""
+        return self.view.analysed
+
+    @property
+    def network(self) -> Network:
+        """Its layers and groups."""
+        return self.view.analysed.network
+
+    @property
+    def example(self) -> torch.Tensor:
+        """Images (N, C, H, W) of that resolution."""
+        return self.view.example
+
+    @property
+    def format(self) -> Format:
+        """What makes files of that resolution."""
+        return self.view.format
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what the result's file takes."""
+        return self.analysed.input_shape
+
+    def view_of(self, size: Size | None) -> View:
+        """Return the network at a resolution, None for the baseline's own. ModelNotPrunable if it does not run on such images."""
+        if size not in self._views:
+            assert size is not None
+            self._views[size] = view_at(self, size)
+        return self._views[size]
+
+    def use(self, view: View) -> None:
+        """Plan for this resolution from now on, in float32."""
+        self.view = view
+        self.price_in(view.pricing)
 
     def price_in(self, pricing: Pricing) -> None:
         """Build and measure variants in another precision from now on; what was learned in the one before is no longer shown."""
@@ -121,9 +169,9 @@ class Session:
         return self.pricing.whole.size_bytes - each * (full - own)
 
     def start(self) -> State:
-        """Return the original, with every channel."""
+        """Return the original, with every channel, at the resolution that plans are made for."""
         kept = {group.name: tuple(range(group.channels)) for group in self.network.groups}
-        return State(module=self.original, plan=self.network.full_plan(), kept=kept)
+        return State(module=seen_at(self.original, self.view.size), plan=self.network.full_plan(), kept=kept)
 
     def export(self, module: nn.Module, name: str) -> ExportedModel:
         """Export `module` as OUT/NAME, as the device's runtime takes it."""
@@ -158,9 +206,25 @@ class Session:
             self.trace.measurements += [{"step": key, **each} for each in entry.get("measurements", ())]
         return entry["value"]
 
+    def learned(self, baseline_ns: float) -> tuple[dict[str, tuple[int, ...]], LatencyModel]:
+        """Return the allowed widths by group and what predicts latencies, learned once for each pricing.
+
+        Raises ModelNotPrunable where the device's fast widths leave no choice.
+        """
+        known = self._learned.get(self.pricing.prefix)
+        if known is None:
+            widths, granularity = self.widths()
+            known = self._learned[self.pricing.prefix] = self._learn(widths, granularity, baseline_ns)
+        self.memory, self.energy, self.energy_ratio = known.memory, known.energy, known.energy_ratio
+        self.trace.granularity = known.granularity.to_dict()
+        self.trace.widths = {name: list(each) for name, each in known.widths.items()}
+        for key, value in known.probes.items():
+            self.trace.probe(key, value)
+        return known.widths, known.model
+
     def widths(self) -> tuple[dict[str, tuple[int, ...]], Granularity]:
         """Ask the device which widths it runs fast; return those allowed by group."""
-        self.observer.stage("asking the device which widths it runs fast")
+        self.observer.stage(f"asking the device which widths it runs fast{self.pricing.label}")
         found = self.once(
             f"{self.pricing.prefix}granularity",
             lambda: find_granularity(
@@ -168,27 +232,30 @@ class Session:
             ).to_dict(),
         )
         granularity = Granularity.from_dict(found)
-        self.trace.granularity = found
         for line in granularity.summary():
             self.observer.note(line)
-        widths = all_allowed_widths(self.network, granularity)
-        self.trace.widths = {name: list(each) for name, each in widths.items()}
-        return widths, granularity
+        return all_allowed_widths(self.network, granularity), granularity
 
     def where(self) -> dict[str, Any]:
         """Return what must be equal for times to be comparable with those that are measured here."""
         return environment(self.measuring.device.info, self.measuring.settings, self.pricing.key)
 
-    def learn(
-        self, widths: Mapping[str, tuple[int, ...]], granularity: Granularity, baseline_ns: float
-    ) -> LatencyModel:
+    def _learn(self, widths: dict[str, tuple[int, ...]], granularity: Granularity, baseline_ns: float) -> Learned:
         """Measure variants of the whole network, each in turns with the baseline, and fit what every width costs."""
         model = learn_latency(self, widths, granularity, baseline_ns)
-        self.memory = self._learn_memory(widths)
-        if self.options.max_energy is not None:
-            energy = learn_energy(self, model, widths)
-            self.energy_ratio, self.energy = energy_ratio(self, energy), energy
-        return model
+        memory = self._learn_memory(widths)
+        energy = None if self.options.max_energy is None else learn_energy(self, model, widths)
+        return Learned(
+            widths=widths,
+            granularity=granularity,
+            model=model,
+            memory=memory,
+            energy=energy,
+            energy_ratio=None if self.options.max_energy is None else energy_ratio(self, energy),
+            probes={
+                key: value for key, value in self.trace.probes.items() if key.startswith(f"{self.pricing.prefix}probe ")
+            },
+        )
 
     def _learn_memory(self, widths: Mapping[str, tuple[int, ...]]) -> MemoryModel | None:
         """Return what predicts peak memory in this pricing; None without a budget that the baseline itself does not keep."""
@@ -220,7 +287,7 @@ class Session:
 
         value = self.once(key, measure)
         self.trace.probe(key, value)
-        return probe_of(value, same_precision=self.pricing.variant is None)
+        return probe_of(value, same_files=self.pricing.of_baseline)
 
     def tried(self, key: str, probe: Probe) -> Tried:
         """Return what a probe's measurement says of the percentile that the target is about; `key` is as in `probe`."""

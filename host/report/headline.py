@@ -145,6 +145,9 @@ def figures(record: Mapping[str, Any]) -> Markup:
         ("MACs", "macs", render.count_text),
     ):
         rows.append((label, text(before[key]), text(after[key]), _ratio(before[key], after[key])))
+    if record.get("resolution"):
+        old, new = (render.pixels_text(side["input_shape"][1:]) for side in (before, after))
+        rows.append(("images", old, new, ""))
     energy = record.get("energy")
     if energy:
         first, last = (render.energy_text(energy[key]) for key in ("baseline_j", "result_j"))

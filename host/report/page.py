@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from host.report import course, front, headline, search, setting, widths
-from host.report.markup import Markup, el
-from host.report.style import STYLE
+from host.report.document import document
+from host.report.markup import el
 
 #: Sections by anchor and name in the contents; one that a record has nothing for is left out.
 _SECTIONS = (
@@ -18,6 +18,7 @@ _SECTIONS = (
     ("front", "Front", front.front),
     ("model", "Latency model", search.model),
     ("granularity", "Fast widths", setting.granularity),
+    ("resolution", "Resolution", setting.resolution),
     ("precision", "Precision", setting.precision),
     ("training", "Fine-tuning", course.training),
     ("time", "Time", course.times),
@@ -50,16 +51,3 @@ def report_page(record: Mapping[str, Any]) -> str:
             "host report FOLDER",
         ),
     )
-
-
-def document(title: str, *body: Markup) -> str:
-    """Return a whole page around `body`, with the style of all reports."""
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", title),
-        el("style", Markup(STYLE)),
-    )
-    page = el("html", head, el("body", el("div", *body, class_="page")), lang="en")
-    return f"<!doctype html>\n{page}\n"

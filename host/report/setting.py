@@ -38,6 +38,35 @@ def granularity(record: Mapping[str, Any]) -> Markup | None:
     )
 
 
+def resolution(record: Mapping[str, Any]) -> Markup | None:
+    """Return what each input resolution would have come to; None where there was no choice."""
+    found = record.get("resolution")
+    if not found:
+        return None
+    columns = ("images", "whole network", "plan predicted", "divergence, nats", "MACs of the plan", "outcome")
+    rows = [
+        (
+            render.pixels_text(each["size"]),
+            render.ratio_text(each["full_ratio"]),
+            render.ratio_text(each["predicted_ratio"]),
+            render.number_text(each["divergence"]),
+            render.count_text(each["macs"]),
+            each["reason"] or ("taken" if each["taken"] else "further from the original"),
+        )
+        for each in found["tried"]
+    ]
+    return section(
+        "resolution",
+        "Input resolution",
+        el(
+            "p",
+            "The device priced the network at each size, and the best plan for the target was ranked before training by how far its "
+            "answers are from the original's, which saw the images whole. Latencies are over the baseline's.",
+        ),
+        table(columns, rows, right=columns[1:5]),
+    )
+
+
 def precision(record: Mapping[str, Any]) -> Markup | None:
     """Return which precisions were tried, of the baseline before planning and of the result, and why one was taken or not."""
     found, pricing = record.get("precision"), record.get("pricing")

@@ -119,8 +119,8 @@ def test_blocks_are_dropped_where_that_costs_least_and_stay_dropped(
         subject.model.module.layer1[0].bn2.weight.zero_()
         subject.model.module.layer1[0].bn2.bias.zero_()
     session = Session(options(drop_blocks=True), subject, measuring, tmp_path / "out", Observer())
-    widths, granularity = session.widths()
-    model, state = session.learn(widths, granularity, 1e6), session.start()
+    widths, model = session.learned(1e6)
+    state = session.start()
     for number, ratio in enumerate((0.75, 0.55)):
         wanted = Round(name=f"round {number}", ratio=ratio, window=(0.1, 1.0), tries=2, epochs=1)
         found = Chooser(session, state, wanted, model, widths).candidates(("latency",))[0]
@@ -209,8 +209,7 @@ def test_an_energy_budget_is_planned_for_and_judged(
     monkeypatch.setattr("host.compress.energy_learning.energy_per_run", joules)
     wanted = options(max_energy=EnergyBudget(joules=1.2e-3), target=LatencyTarget(ratio=0.9), method="uniform")
     session = Session(wanted, subject, measuring, tmp_path / "out", Observer())
-    widths, granularity = session.widths()
-    model = session.learn(widths, granularity, 1e6)
+    widths, model = session.learned(1e6)
     assert session.energy_ratio == pytest.approx(0.6, rel=0.01)
     losses = {name: {width: -float(width) for width in each} for name, each in widths.items()}
     plan = solve(session.network, widths, losses, model, latency_ratio=0.9, budgets=session.budgets).plan

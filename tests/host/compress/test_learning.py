@@ -48,7 +48,7 @@ class Stub:
         self.network, self.original, self.analysed = device.network, None, None
         self.observer = Observer()
         self.options = SimpleNamespace(probes=6, seed=0, model=name)
-        self.pricing = SimpleNamespace(prefix="", full_ratio=1.0)
+        self.pricing = SimpleNamespace(label="", size=None, prefix="", full_ratio=1.0)
         self.measuring = SimpleNamespace(store=store)
         self.probes: list[str] = []
         self._device, self._nodes = device, nodes
@@ -172,11 +172,11 @@ def test_a_baseline_in_another_precision_tells_nothing_of_the_layers() -> None:
         "other": 0.0,
         "shares": found.to_dict(),
     }
-    same, other = probe_of(value, same_precision=True), probe_of(value, same_precision=False)
+    same, other = probe_of(value, same_files=True), probe_of(value, same_files=False)
     assert same.baseline_nodes == {"a": 0.5, "b": 0.5}
     assert same.followers == {"a": 1, "b": 0}
     assert (other.baseline_nodes, other.followers) == (None, None)
     assert same.nodes == other.nodes == {"a": 0.2, "b": 0.1}
     assert same.ratio_low < 0.5 < same.ratio_high
-    older = probe_of({**value, "shares": None, "nodes": {"a": 0.1}}, same_precision=True)
+    older = probe_of({**value, "shares": None, "nodes": {"a": 0.1}}, same_files=True)
     assert older.nodes == {"a": 0.1}

@@ -52,8 +52,7 @@ def start(tmp_path: Path) -> Callable[..., tuple[Session, Chooser]]:
         values = {"model": "small", "data": "noise", "target": LatencyTarget(ratio=0.6), "probes": 3, **changes}
         measuring = Measuring(priced_device(), Settings(threads=1), None)
         session = Session(CompressOptions(**values), subject, measuring, tmp_path / name, Observer())
-        widths, granularity = session.widths()
-        model = session.learn(widths, granularity, 1e6)
+        widths, model = session.learned(1e6)
         return session, Chooser(session, session.start(), WANTED, model, widths)
 
     return begin
