@@ -106,10 +106,11 @@ def two_sample(
         deviation = math.sqrt((own[0] + own[1]) / 2)
         half = normal_quantile(confidence) * math.sqrt(own[0] + own[1])
         level_half = normal_quantile(confidence) * math.sqrt(own[1])
-    return _change(
+    found = _change(
         Method.TWO_SAMPLE, means[0], means[1], half, level_half,
         measurements=counts, run_to_run=bool(freedom), deviation=deviation, confidence=confidence,
     )  # fmt: skip
+    return replace(found, baseline=_mean_value(baseline), candidate=_mean_value(candidate))
 
 
 def paired(
@@ -230,6 +231,14 @@ def _own_variance(ratio: PairedRatio, confidence: float) -> float | None:
 def _mean_variance(side: Sequence[Figure]) -> float | None:
     known = [figure.variance for figure in side if figure.variance is not None]
     return sum(known) / len(known) if known else None
+
+
+def _mean_value(side: Sequence[Figure]) -> float:
+    """Return the geometric mean; equal values as they are."""
+    values = [figure.value for figure in side]
+    if min(values) == max(values):
+        return values[0]
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def _squares(values: Sequence[float]) -> float:
