@@ -33,9 +33,9 @@ def _longer_name(model: str, path: Path) -> str:
     return f"{path.resolve().parent.name}/{path.name}" if Path(model).name == path.name else f"{model}.onnx"
 
 
-def model_file(model: str, folder: Path, device: DeviceInfo) -> tuple[Path, str]:
+def model_file(model: str, folder: Path, device: DeviceInfo | None) -> tuple[Path, str]:
     """Return a file and its name. A zoo name or package.module:factory is exported to ONNX into `folder`, as
-    `device` takes it.
+    `device` takes it; None stands for any.
 
     Raises InvalidRequest for files that are missing or cannot be measured, and the errors of the zoo and of
     the export.
@@ -73,10 +73,10 @@ def _first_model(folder: Path) -> Path:
     )
 
 
-def _exported(model: str, folder: Path, device: DeviceInfo) -> tuple[Path, str]:
+def _exported(model: str, folder: Path, device: DeviceInfo | None) -> tuple[Path, str]:
     from host.zoo.registry import load_model
 
-    runtime = device.runtime("onnxruntime")
+    runtime = None if device is None else device.runtime("onnxruntime")
     opset = PREFERRED_OPSET
     ir_version = None
     if runtime is not None:
