@@ -57,12 +57,16 @@ def write_wheel(path: Path, files: dict[str, bytes], info: str) -> Path:
 
 def _metadata() -> str:
     try:
-        text = distribution("boardfit").read_text("METADATA") or ""
+        found = distribution("boardfit")
     except PackageNotFoundError:
+        found = None
+    # A checkout that was installed keeps its metadata under the older name.
+    text = "" if found is None else found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    if "\nVersion:" not in text:
         raise CannotPack(
             "this agent runs from a folder that was never installed, so its requirements are not known; "
             "install it, with pip install -e . for a checkout"
-        ) from None
+        )
     # An editable installation keeps the version of the day on which it was installed. The long description is not needed.
     head = text.partition("\n\n")[0]
     return re.sub(r"^Version: .*$", f"Version: {__version__}", head, flags=re.MULTILINE) + "\n"

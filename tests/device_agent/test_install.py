@@ -261,6 +261,8 @@ def test_the_same_sources_give_the_same_wheel(wheel: Path, tmp_path: Path) -> No
     names = zipfile.ZipFile(wheel).namelist()
     assert "profiles/pi4.toml" in names
     assert not [name for name in names if name.startswith("host/")]
+    metadata = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    assert 'Requires-Dist: onnxruntime>=1.17; extra == "onnxruntime"' in metadata
     assert environments.version_of(wheel) == zipfile.ZipFile(wheel).namelist()[-1].split("-")[1].removesuffix(".dist")
 
 
