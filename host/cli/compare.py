@@ -8,6 +8,7 @@ import click
 
 from host.cli.errors import ExitCode
 from host.cli.quantities import fraction
+from host.cli.waiting import wait_option
 
 
 @click.command("compare", short_help="Compare two artifacts, sweeps, dates or runtimes on what was measured.")
@@ -30,6 +31,7 @@ from host.cli.quantities import fraction
 @click.option("--stable-only", is_flag=True, help="Leave out measurements with a verdict other than stable.")
 @click.option("--measure", is_flag=True, help="Measure both now, in turns on --device, and compare that.")
 @click.option("--max-time", metavar="TIME", help="With --measure: the longest time for each model.")
+@wait_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     baseline: str,
@@ -45,6 +47,7 @@ def command(
     stable_only: bool,
     measure: bool,
     max_time: str | None,
+    wait_s: float | None,
     as_json: bool,
 ) -> int:
     """Compare B, the candidate, with A, the baseline, on the results in the history.
@@ -83,8 +86,9 @@ def command(
         raise InvalidRequest(f"--difference {difference} is not between 0 and 100 %")
     if measure and device is None:
         raise InvalidRequest("--measure needs --device NAME, the device to measure on")
-    if max_time is not None and not measure:
-        raise InvalidRequest("--max-time has no effect without --measure")
+    for flag, value in (("--max-time", max_time), ("--wait", wait_s)):
+        if value is not None and not measure:
+            raise InvalidRequest(f"{flag} has no effect without --measure")
     names = DeviceNames()
     with ResultStore.open() as store:
         asked = (baseline, candidate)
@@ -93,7 +97,9 @@ def command(
             from host.cli.compare_measure import measure_pair
 
             assert device is not None
-            number = measure_pair(store, asked, device=device, runtime=runtime, threads=threads, max_time=max_time)
+            number = measure_pair(
+                store, asked, device=device, runtime=runtime, threads=threads, max_time=max_time, wait_s=wait_s
+            )
             asked = (f"#{number}:1", f"#{number}:2")
         else:
             devices = None if device is None else names.ids(store, device)

@@ -12,6 +12,7 @@ from device_agent.contract.artifact import Artifact
 from device_agent.contract.errors import InvalidRequest
 from host.cli.bench_progress import BenchProgress
 from host.cli.model_files import model_files
+from host.cli.waiting import exclusive
 from host.fleet.benchmark import choose_runtime
 from host.fleet.devices import Device, open_device
 from host.results.compare_sides import find_side, parse_side
@@ -26,6 +27,7 @@ def measure_pair(
     runtime: str | None,
     threads: int | None,
     max_time: str | None,
+    wait_s: float | None,
 ) -> int:
     """Measure two models in turns and return the measurement's number in the history.
 
@@ -38,7 +40,10 @@ def measure_pair(
     options = BenchOptions.of(values, len(models))
     with tempfile.TemporaryDirectory(prefix="boardfit-") as folder, BenchProgress() as progress:
         progress.say(f"connecting to {device}")
-        with open_device(device) as opened:
+        with (
+            open_device(device) as opened,
+            exclusive(opened.client, f"compare {' '.join(models)}", wait_s, progress.say),
+        ):
             artifacts = [
                 _held(store, text, opened) or _pushed(text, Path(folder) / str(place), opened, progress)
                 for place, text in enumerate(models)

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("host.cli.bench", "Measure a model on a device."),
     "compare": ("host.cli.compare", "Compare two artifacts, sweeps, dates or runtimes on what was measured."),
     "sweep": ("host.cli.sweep", "Measure artifacts x devices x settings, all devices at once."),
+    "history": ("host.cli.history", "Show a model's latency over time, and the day on which it shifted."),
     "load": ("host.cli.load", "Measure throughput, and latency under load."),
     "train": ("host.cli.train", "Train a model on a data set, to a checkpoint."),
     "compress": ("host.cli.compress", "Compress a model against latencies measured on a device."),
