@@ -148,9 +148,7 @@ class _Reader:
         for number, table in enumerate(tables):
             self._known(table, ("artifact", "device", *_OPTIONS), kind, number)
             if not table:
-                raise self._error(
-                    kind, None, f"[[{kind}]] is empty; name an artifact, a device or options", number=number
-                )
+                raise self._error(kind, None, "is empty; name an artifact, a device or options", number=number)
             patterns = {}
             for key in ("artifact", "device"):
                 patterns[key] = table.get(key)
@@ -210,7 +208,7 @@ class _Reader:
         where = str(self._path) if line is None else f"{self._path}:{line}"
         array = f"[[{table}]]" if table in ("include", "exclude") else f"[{table}]" if table else ""
         subject = "" if key is None or bare else f"{key}: "
-        return InvalidSweep(f"{where}: {array}{' ' if array and key else ''}{subject}{message}")
+        return InvalidSweep(f"{where}: {array}{' ' if array else ''}{subject}{message}")
 
 
 def _read(option: Option, value: Any, folder: Path) -> Any:
