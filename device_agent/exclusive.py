@@ -100,7 +100,7 @@ class ExclusiveUse:
         self._settle(wake=isinstance(answer, Lease) or len(self._keeper.use().waiting) != waiting)
         end_s = self._clock() + hold_s
         before = answer
-        while isinstance(answer, Place) and _gist(answer) == _gist(before) and self._clock() < end_s:
+        while not _worth_telling(answer, before) and self._clock() < end_s:
             try:
                 await self._change(end_s - self._clock())
             except asyncio.CancelledError:
@@ -183,6 +183,9 @@ class ExclusiveUse:
             self._timer = loop.call_later(max(0.0, min(delays_s)), self._settle)
 
 
-def _gist(answer: Lease | Place) -> tuple[object, ...]:
-    """Return what of a place is worth an answer when it changes; the time that remains always does."""
-    return (answer.position, answer.holder, answer.reason) if isinstance(answer, Place) else (answer.token,)
+def _worth_telling(answer: Lease | Place, before: Lease | Place) -> bool:
+    """Return whether an answer differs by more than the time that remains. A free device is about to be somebody's."""
+    if isinstance(answer, Lease) or isinstance(before, Lease):
+        return True
+    new, old = ((one.position, one.holder, one.reason) for one in (answer, before))
+    return answer.position != before.position or (answer.holder is not None and new != old)
