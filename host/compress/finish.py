@@ -231,7 +231,7 @@ def _figures(
 ) -> dict[str, Any]:
     """Return what the record says of a side but for its accuracy: structure of `module`, size of `file`, what was measured."""
     measured_ones = {key: found[key] for key in ("latency_ns", "peak_memory_bytes", "verdict")}
-    return {**structure(module, input_shape, file.path), **measured_ones}
+    return {"sha256": file.sha256, **structure(module, input_shape, file.path), **measured_ones}
 
 
 def _spare(choice: Choice, planned_in: Variant | None, target: float, reason: str | None) -> str | None:
