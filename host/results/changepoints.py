@@ -3,8 +3,8 @@
 The method is optimal partitioning with a loss that is bounded, so that a lone outlier makes no segment (Fearnhead and Rigaill,
 "Changepoint Detection in the Presence of Outliers", JASA 114, 2019): of all ways to cut the series into segments of constant
 level it returns the one with the least sum of losses plus PENALTY for each cut. It is exact for levels on a grid of a tenth of
-the noise. The noise of the series is learned from it: from differences of neighbours, which a few shifts do not move, then from what
-the segments leave over. `python -m benchmarks.changepoints` counts false alarms and misses; the constants come from there.
+the noise. The noise of the series is learned from it: from differences of neighbours, which a few shifts do not move, then from
+what the segments leave over. `python -m benchmarks.changepoints` counts false alarms and misses; the constants come from there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 #: Loss of a point is bounded by that of so many standard deviations: what is farther away tells no more.
 OUTLIER = 3.0
 #: What a cut must save, in squared standard deviations. Above OUTLIER squared, so that one point alone is never a new level.
-PENALTY = 10.3
+PENALTY = 10.8
 #: A short series knows its own noise badly: the penalty rises by this many squared deviations over the number of points.
 SHORT = 15.0
 #: No board repeats a measurement better than this (as a logarithm), and nobody cares for smaller shifts.
