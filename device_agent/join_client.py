@@ -67,8 +67,9 @@ def join(
 ) -> Joined:
     """Get a certificate from the host at `address` and keep it in `path` together with a new private key.
 
-    A device gives its id, the address where it will listen, and its profile if one matches. Whatever fails, the former credentials in `path` stay. Raises
-    DeviceUnreachable, NotTrusted, InvalidRequest, RuntimeUnavailable (no way to make a key), StorageFull.
+    A device gives its id, the address where it will listen, and its profile if one matches. Whatever fails, the former
+    credentials in `path` stay. Raises DeviceUnreachable, NotTrusted, InvalidRequest, RuntimeUnavailable (no way to make a
+    key), StorageFull.
     """
     certificate = _certificate_of(*address)
     if not code.fits(ssl.PEM_cert_to_DER_cert(certificate)):

@@ -42,19 +42,19 @@ def add(name: str, address: str, tags: tuple[str, ...], force: bool, as_json: bo
     """
     from device_agent.contract.errors import DeviceUnreachable
     from host.fleet.channel import check_address
-    from host.fleet.client import AgentClient
+    from host.fleet.devices import identify
 
     address = check_address(address)
     inventory = Inventory()
     known = next((one for one in inventory.devices() if one.name == name), None)
     device = RegisteredDevice(name=name, address=address, tags=tags or (known.tags if known else ()))
+    if known is not None:  # who joined is never spoken to without TLS again, unless it is removed first
+        device = replace(device, tls_name=known.tls_name, tls_ca=known.tls_ca)
     if known is not None and not force:
         inventory.add(device)  # says by which command the name can be taken
     info: DeviceInfo | None = None
     try:
-        with AgentClient(address) as client:
-            info = client.describe()
-        device = replace(device, device_id=info.device_id, profile=info.profile)
+        device, info = identify(device)
     except DeviceUnreachable as error:
         if not force:
             raise DeviceUnreachable(f"{error} To register it all the same, add --force.") from error
@@ -259,6 +259,7 @@ def _entry(device: RegisteredDevice) -> dict[str, Any]:
         "device_id": device.device_id,
         "profile": device.profile,
         "tags": list(device.tags),
+        "tls_name": device.tls_name,
     }
 
 

@@ -33,13 +33,21 @@ class Answer:
         return None if isinstance(self.said, BoardfitError) else self.said
 
 
-def ask_all(devices: Sequence[RegisteredDevice], *, timeout_s: float = 10.0) -> tuple[Answer, ...]:
-    """Ask all devices what they are, many at a time, and return the answers in the same order. Raises nothing."""
-    from host.fleet.client import AgentClient
+def ask_all(
+    devices: Sequence[RegisteredDevice], *, timeout_s: float = 10.0, find_tls: bool = False
+) -> tuple[Answer, ...]:
+    """Ask all devices what they are, many at a time, and return the answers in the same order. Raises nothing.
+
+    With `find_tls` a device that speaks TLS is found out, as devices.identify does.
+    """
+    from host.fleet.devices import connect, identify
 
     def ask(device: RegisteredDevice) -> Answer:
         try:
-            with AgentClient(device.address, timeout_s=timeout_s) as client:
+            if find_tls:
+                device, info = identify(device, timeout_s=timeout_s)
+                return Answer(device=device, said=info)
+            with connect(device, timeout_s=timeout_s) as client:
                 return Answer(device=device, said=client.describe())
         except BoardfitError as error:
             return Answer(device=device, said=error)
@@ -66,11 +74,17 @@ def add_all(
             f"{len(moved)} of the names are taken: {said}. Rename them, remove the old ones with `host devices remove NAME`, "
             "or replace them all with --force."
         )
-    answers = ask_all(devices, timeout_s=timeout_s)
+    devices = [_with_tls_of(known.get(device.name), device) for device in devices]
+    answers = ask_all(devices, timeout_s=timeout_s, find_tls=True)
     _check_boards(answers)
     told = tuple(_told(answer, known.get(answer.device.name)) for answer in answers)
     inventory.put(answer.device for answer in told if force or answer.info is not None)
     return told
+
+
+def _with_tls_of(known: RegisteredDevice | None, device: RegisteredDevice) -> RegisteredDevice:
+    """Return the device so that it is never spoken to without TLS if it has joined, unless it is removed first."""
+    return device if known is None else replace(device, tls_name=known.tls_name, tls_ca=known.tls_ca)
 
 
 def _told(answer: Answer, known: RegisteredDevice | None) -> Answer:

@@ -18,6 +18,7 @@ from device_agent.contract.errors import (
     error_from,
 )
 from device_agent.contract.transfer import MAX_MESSAGE_BYTES
+from host.fleet.identity import Peer
 
 DEFAULT_PORT = 50051
 
@@ -57,9 +58,13 @@ def check_address(text: str) -> str:
     return f"{match['host']}:{port}"
 
 
-def open_channel(address: str) -> grpc.Channel:
-    """Open a plaintext channel. Nothing is sent before the first call."""
-    return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+def open_channel(address: str, peer: Peer | None = None) -> grpc.Channel:
+    """Open a channel: over TLS to exactly this peer, in plaintext without one. Nothing is sent before the first call."""
+    if peer is None:
+        return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    # The certificate is bound to the device, not to its address.
+    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", peer.name))
+    return grpc.secure_channel(address, peer.credentials.channel_credentials(), options=options)
 
 
 def unreachable(address: str, details: str) -> DeviceUnreachable:

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from device_agent import codec
+from device_agent.codec import joining
 from device_agent.contract.artifact import Artifact
 from device_agent.contract.deadlines import longest_measurement_s
 from device_agent.contract.device import CONTRACT_VERSION, DeviceInfo
-from device_agent.contract.errors import AgentInternalError, BoardfitError, DeviceBusy, TransientError
+from device_agent.contract.errors import (
+    AgentInternalError,
+    BoardfitError,
+    DeviceBusy,
+    DeviceUnreachable,
+    TransientError,
+)
+from device_agent.contract.joining import SignedRevocations
 from device_agent.contract.lease import DeviceUse, Lease, Place
 from device_agent.contract.load import LoadEvent, LoadMeasurement, LoadRequest, LoadResult, ServedBatch, longest_s
 from device_agent.contract.measurement import (
@@ -34,24 +42,32 @@ from device_agent.wire.v1 import agent_pb2 as pb
 from device_agent.wire.v1 import agent_pb2_grpc
 from host.fleet import channel as channels
 from host.fleet import upload
+from host.fleet.identity import Peer
 from host.fleet.lease import TTL_S, default_holder, keep_renewed, new_ticket, wait_for_lease
 from host.fleet.upload import PushReport, Retry
 
 if TYPE_CHECKING:
     import numpy as np
 
+#: A board makes a private key, or checks a certificate, in a process that it starts for that: seconds on a small one.
+KEY_S = 90.0
+
 
 class AgentClient:
-    """A connection to the agent at `address`; `timeout_s` bounds each short call.
+    """A connection to the agent at `address`, over TLS to exactly `peer`, or in plaintext without one (see host.fleet.devices,
+    which knows of registered devices); `timeout_s` bounds each short call.
 
     Calls raise the contract's errors (device_agent.contract.errors). May be used from several threads.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 10.0, retry: Retry | None = None) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = 10.0, retry: Retry | None = None, peer: Peer | None = None
+    ) -> None:
         self.address = channels.check_address(address)
+        self.peer = peer
         self.timeout_s = timeout_s
         self._retry = retry or Retry()
-        self._channel = channels.open_channel(self.address)
+        self._channel = channels.open_channel(self.address, peer)
         self._stub = agent_pb2_grpc.AgentStub(self._channel)
         self._reached = False
         self._token: str | None = None
@@ -256,6 +272,35 @@ class AgentClient:
                 leave()
             raise
 
+    def exchange_revocations(self, ours: SignedRevocations) -> SignedRevocations | None:
+        """Tell the agent who was revoked; return its own list if that is newer. For an agent with TLS."""
+        message = joining.revocations_to_pb(ours)
+        return joining.newer_from_pb(self._call(self._trust.ExchangeRevocations, message, "ExchangeRevocations"))
+
+    def request_certificate(self) -> str:
+        """Let the agent make a new private key; return the request for its certificate, in PEM. For an agent with TLS."""
+        response = self._call(self._trust.RequestCertificate, joining.renewal_to_pb(), "RequestCertificate", KEY_S)
+        return joining.certificate_request_from_pb(response)
+
+    def install_certificate(self, certificate_pem: str, expires_s: float) -> None:
+        """Give the agent the certificate for the key that it made last. NotTrusted if it does not fit."""
+        message = joining.install_to_pb(certificate_pem, expires_s)
+        self._call(self._trust.InstallCertificate, message, "InstallCertificate", KEY_S)
+
+    @property
+    def _trust(self) -> Any:
+        from device_agent.wire.v1 import join_pb2_grpc
+
+        return join_pb2_grpc.TrustStub(self._channel)
+
+    def _failure(self, error: grpc.RpcError, doing: str) -> BoardfitError:
+        failure = channels.contract_error(error, self.address, reached=self._reached, doing=doing)
+        if isinstance(failure, DeviceUnreachable) and not self._reached and error.code() is grpc.StatusCode.UNAVAILABLE:
+            from host.fleet import diagnosis
+
+            return diagnosis.explain(self.address, self.peer) or failure
+        return failure
+
     def _query(self, sha256: str) -> HeldBytes:
         response = self._call(self._stub.QueryArtifact, codec.query_request_to_pb(sha256), "QueryArtifact")
         return codec.held_bytes_from_pb(response)
@@ -271,7 +316,7 @@ class AgentClient:
         try:
             response = method(request, timeout=timeout_s or self.timeout_s)
         except grpc.RpcError as error:
-            raise channels.contract_error(error, self.address, reached=self._reached, doing=name) from error
+            raise self._failure(error, name) from error
         self._reached = True
         return response
 
@@ -283,7 +328,7 @@ class AgentClient:
                 self._reached = True
                 yield response
         except grpc.RpcError as error:
-            raise channels.contract_error(error, self.address, reached=self._reached, doing=name) from error
+            raise self._failure(error, name) from error
         finally:
             self._streams.discard(call)
             call.cancel()  # of no effect on a call that has ended

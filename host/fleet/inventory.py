@@ -36,7 +36,8 @@ class InventoryCorrupt(StableError):
 class RegisteredDevice:
     """A name for an address. `device_id` and `profile` are what the agent there last said, None if it was never asked.
 
-    `tags` are the user's own words for groups of devices, in alphabetical order.
+    `tags` are the user's own words for groups of devices, in alphabetical order. `tls_name` is the name in the certificate of a
+    device that has joined (then nothing goes there but TLS), `tls_ca` the fingerprint of the authority that it joined.
     """
 
     name: str
@@ -44,6 +45,8 @@ class RegisteredDevice:
     device_id: str | None = None
     profile: str | None = None
     tags: tuple[str, ...] = ()
+    tls_name: str | None = None
+    tls_ca: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in (LOCAL, ALL):

@@ -19,6 +19,7 @@ def test_add_list_info_remove(host: Callable[..., Any], agent: Any) -> None:
         "device_id": info["device_id"],
         "profile": info["profile"],
         "tags": [],
+        "tls_name": None,
     }
     assert host("devices", "list", "--json").document["devices"] == [added.document["device"]]
     listed = host("devices", "list", "--check")
