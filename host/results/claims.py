@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select, tuple_, update
+from sqlalchemy import Connection, func, select, tuple_, update
 
 from host.results import models
 from host.results.clock import now_in
+from host.results.hot_statements import hot_statements
 from host.results.progress import job_of
 from host.results.rows import insert_new
 from host.results.writing import PreparedMeasurement
@@ -26,6 +28,7 @@ class Claims:
     def __init__(self, connection: Connection, sweep_id: int | None = None) -> None:
         self._connection = connection
         self._sweep_id = sweep_id
+        self._hot = hot_statements(connection.dialect.name)
 
     def reap(self) -> None:
         """Let jobs wait again whose claims ran out. A result that comes for them now is refused."""
@@ -55,40 +58,15 @@ class Claims:
 
     def claim(self, controller: str, device: str, ttl_s: float) -> Claim | None:
         """Return the device's next due job, running; None where there is none, one runs there, or it is not the controller's."""
-        self.reap()
-        if not self._holds(controller, device):
-            return None
-        job = models.SweepJob
-        of_device = (job.sweep_id == self._sweep_id, job.device == device)
-        now = now_in(self._connection)
-        if self._connection.execute(select(job.id).where(*of_device, job.state == _RUNNING).limit(1)).first():
-            return None
-        number = self._connection.execute(
-            select(job.id)
-            .where(*of_device, job.state == _WAITING, job.not_before_s <= now)
-            .order_by(job.position, job.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).scalar()
-        if number is None:
-            return None
-        row = (
-            self._connection.execute(
-                update(job)
-                .where(job.id == number)
-                .values(
-                    state=_RUNNING,
-                    controller=controller,
-                    token=job.token + 1,
-                    attempts=job.attempts + 1,
-                    claimed_until_s=now + ttl_s,
-                )
-                .returning(*models.SweepJob.__table__.columns)
-            )
-            .mappings()
-            .one()
-        )
-        return Claim(job=job_of(row), token=row["token"])
+        hot, values = self._hot, {"sweep": self._sweep_id, "of_device": device, "who": controller, "ttl": ttl_s}
+        if hot.hold_device is not None:
+            # Two threads that want a job of the same device decide one after the other.
+            self._connection.execute(hot.hold_device, values)
+        row = self._connection.execute(hot.claim, self._at(values)).mappings().first()
+        if row is None and self._connection.execute(hot.lost_of_device, self._at(values)).first() is not None:
+            self.reap()
+            row = self._connection.execute(hot.claim, self._at(values)).mappings().first()
+        return None if row is None else Claim(job=job_of(row), token=row["token"])
 
     def renew(self, claims: Sequence[Claim], ttl_s: float) -> tuple[Claim, ...]:
         """Let claims live for `ttl_s` from now; return those that are lost."""
@@ -114,9 +92,7 @@ class Claims:
         if found["state"] == _DONE:
             return int(found["measurement_id"])
         number = prepared.insert(self._connection, sweep_id=found["sweep_id"])
-        self._change(
-            claim, state=_DONE, measurement_id=number, error=None, finished_s=now_in(self._connection), **_FREE
-        )
+        self._connection.execute(self._hot.done, self._at({"job": claim.job.id, "measurement": number}))
         return number
 
     def put_back(self, claim: Claim, *, error: str | None = None, wait_s: float = 0.0, uncounted: bool = False) -> None:
@@ -172,24 +148,9 @@ class Claims:
             )
         return len(moving)
 
-    def _holds(self, controller: str, device: str) -> bool:
-        """Say whether a device is the controller's, and keep it so until the transaction ends."""
-        row, at_work = models.SweepDevice, models.SweepController
-        alive = exists().where(
-            at_work.sweep_id == row.sweep_id,
-            at_work.controller == controller,
-            at_work.expires_s > now_in(self._connection),
-        )
-        query = select(row.device).where(
-            row.sweep_id == self._sweep_id, row.device == device, row.controller == controller, alive
-        )
-        return self._connection.execute(query.with_for_update(of=row)).first() is not None
-
     def _row(self, claim: Claim) -> Any:
         """Return the job's state, kept as it is until the transaction ends. Raises ClaimLost unless the token is the newest."""
-        job = models.SweepJob
-        query = select(job.sweep_id, job.state, job.token, job.measurement_id).where(job.id == claim.job.id)
-        found = self._connection.execute(query.with_for_update()).mappings().first()
+        found = self._connection.execute(self._hot.job, {"job": claim.job.id}).mappings().first()
         if found is None or found["token"] != claim.token:
             wanted = claim.job.wanted
             raise ClaimLost(
@@ -197,6 +158,10 @@ class Claims:
                 "waiting again or somebody else's; nothing was stored"
             )
         return found
+
+    def _at(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Add the present moment where the database does not know it by itself."""
+        return values if self._connection.dialect.name == "postgresql" else {**values, "now": time.time()}
 
     def _change(self, claim: Claim, **values: Any) -> None:
         job = models.SweepJob

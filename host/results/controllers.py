@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, or_, select, update
+import time
+
+from sqlalchemy import Connection, delete, insert, select, update
 
 from host.results import models
 from host.results.clock import now_in, now_of
+from host.results.hot_statements import hot_statements
 from host.results.process import has_died, process_words, this_process
 from host.sweep.job import JobState
 from host.sweep.queue import SweepBusy, UnknownSweep
@@ -18,15 +21,14 @@ class Controllers:
         self._connection = connection
         self._sweep_id = sweep_id
         self._alone = alone
+        self._hot = hot_statements(connection.dialect.name)
 
     def attach(self, controller: str, ttl_s: float) -> None:
         """Let the controller work until `ttl_s` from now. Raises SweepBusy, UnknownSweep."""
-        row = models.SweepController
         if self._alone:
             self._refuse_others(controller)
-        own = (row.sweep_id == self._sweep_id, row.controller == controller)
-        expires = now_in(self._connection) + ttl_s
-        renewed = self._connection.execute(update(row).where(*own).values(expires_s=expires)).rowcount
+        values = {"sweep": self._sweep_id, "who": controller, "ttl": ttl_s, **self._moment()}
+        renewed = self._connection.execute(self._hot.stay, values).rowcount
         if not renewed:
             if (
                 self._connection.execute(select(models.Sweep.id).where(models.Sweep.id == self._sweep_id)).first()
@@ -34,8 +36,11 @@ class Controllers:
             ):
                 raise UnknownSweep(f"the history has no sweep #{self._sweep_id}")
             self._connection.execute(
-                insert(row).values(
-                    sweep_id=self._sweep_id, controller=controller, expires_s=expires, process=this_process()
+                insert(models.SweepController).values(
+                    sweep_id=self._sweep_id,
+                    controller=controller,
+                    expires_s=now_in(self._connection) + ttl_s,
+                    process=this_process(),
                 )
             )
 
@@ -45,28 +50,8 @@ class Controllers:
 
     def take_device(self, controller: str, limit: int) -> str | None:
         """Take the free device with the most due jobs; None where there is none, or the controller has `limit`."""
-        device, job = models.SweepDevice, models.SweepJob
-        mine = select(func.count()).where(device.sweep_id == self._sweep_id, device.controller == controller)
-        if self._connection.execute(mine).scalar_one() >= limit:
-            return None
-        now = now_in(self._connection)
-        of_device = (job.sweep_id == self._sweep_id, job.device == device.device)
-        due = (job.state == JobState.WAITING.value, job.not_before_s <= now)
-        count = select(func.count()).where(*of_device, *due).correlate(device).scalar_subquery()
-        running = exists().where(*of_device, job.state == JobState.RUNNING.value).correlate(device)
-        found = self._connection.execute(
-            select(device.device)
-            .where(
-                device.sweep_id == self._sweep_id,
-                self._is_free(),
-                or_(device.aside_until_s.is_(None), device.aside_until_s <= now),
-                exists().where(*of_device, *due).correlate(device),
-                ~running,
-            )
-            .order_by(count.desc(), device.device)
-            .limit(1)
-            .with_for_update(of=device, skip_locked=True)
-        ).scalar()
+        values = {"sweep": self._sweep_id, "who": controller, "most": limit, **self._moment()}
+        found: str | None = self._connection.execute(self._hot.free_device, values).scalar()
         if found is not None:
             self._set(found, controller=controller, aside_until_s=None, aside_reason=None)
         return found
@@ -93,15 +78,9 @@ class Controllers:
         )
         return found.rowcount
 
-    def _is_free(self) -> ColumnElement[bool]:
-        """A device has no controller, or one whose time has run out."""
-        device, row = models.SweepDevice, models.SweepController
-        alive = exists().where(
-            row.sweep_id == device.sweep_id,
-            row.controller == device.controller,
-            row.expires_s > now_in(self._connection),
-        )
-        return or_(device.controller.is_(None), ~alive)
+    def _moment(self) -> dict[str, float]:
+        """Return the present moment as a parameter, where the database does not know it by itself."""
+        return {} if self._connection.dialect.name == "postgresql" else {"now": time.time()}
 
     def _refuse_others(self, controller: str) -> None:
         row = models.SweepController

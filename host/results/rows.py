@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from device_agent.contract.device import DeviceInfo
@@ -18,6 +18,14 @@ from host.results import models
 from host.results.environment import host_environment
 
 _Environments = type[models.DeviceEnvironment] | type[models.HostEnvironment]
+# Made once: making a statement takes longer than running it.
+_ARTIFACTS = select(models.Artifact.__table__.c.sha256, models.Artifact.__table__.c.name).where(
+    models.Artifact.__table__.c.sha256.in_(bindparam("hashes", expanding=True))
+)
+_ENVIRONMENTS: dict[_Environments, Any] = {
+    kind: select(kind.__table__.c.id).where(kind.__table__.c.digest == bindparam("digest"))
+    for kind in (models.DeviceEnvironment, models.HostEnvironment)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +66,14 @@ def host_row(connection: Connection, facts: EnvironmentFacts) -> int:
 
 def artifact_rows(connection: Connection, names: Mapping[str, str]) -> None:
     """Keep artifacts, hash -> name, under the names that they have now."""
-    artifact = models.Artifact
-    rows = connection.execute(select(artifact.sha256, artifact.name).where(artifact.sha256.in_(list(names))))
+    rows = connection.execute(_ARTIFACTS, {"hashes": list(names)})
     known = {row.sha256: row.name for row in rows}
     # In order of the hashes, so that two writers never wait for each other.
     for sha256 in sorted(names):
         if sha256 not in known:
-            insert_new(connection, artifact, {"sha256": sha256, "name": names[sha256]})
+            insert_new(connection, models.Artifact, {"sha256": sha256, "name": names[sha256]})
         elif known[sha256] != names[sha256]:
+            artifact = models.Artifact
             connection.execute(update(artifact).where(artifact.sha256 == sha256).values(name=names[sha256]))
 
 
@@ -78,9 +86,9 @@ def insert_new(connection: Connection, table: type[models.Base], values: Mapping
 def _environment_row(
     connection: Connection, kind: _Environments, facts: EnvironmentFacts, columns: Mapping[str, Any]
 ) -> int:
-    wanted = select(kind.id).where(kind.digest == facts.digest)
-    found = connection.execute(wanted).scalar()
+    wanted = _ENVIRONMENTS[kind]
+    found = connection.execute(wanted, {"digest": facts.digest}).scalar()
     if found is None:
         insert_new(connection, kind, {"digest": facts.digest, "info": facts.info, **columns})
-        found = connection.execute(wanted).scalar_one()
-    return found
+        found = connection.execute(wanted, {"digest": facts.digest}).scalar_one()
+    return int(found)

@@ -18,6 +18,12 @@ from host.results.derived import derived_columns
 from host.results.rows import EnvironmentFacts, artifact_rows, device_facts, device_row, host_facts, host_row
 from host.results.samples import pack_readings, pack_runs
 
+_WHOLE: Any = models.Measurement.__table__
+_LINES: Any = models.MeasuredArtifact.__table__
+# Made once: making a statement takes longer than running it.
+_INSERT_WHOLE = insert(_WHOLE).returning(_WHOLE.c.id)
+_INSERT_LINES = insert(_LINES)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedMeasurement:
@@ -81,15 +87,12 @@ class PreparedMeasurement:
         """Write all rows in the connection's transaction; return the measurement's id."""
         artifact_rows(connection, {line["sha256"]: line["name"] for line in self.lines})
         environment = device_row(connection, self.device)
-        number: int = connection.execute(
-            insert(models.Measurement)
-            .values(
-                device_environment_id=environment,
-                host_environment_id=host_row(connection, self.host),
-                **self.whole,
-            )
-            .returning(models.Measurement.id)
-        ).scalar_one()
+        whole = {
+            **self.whole,
+            "device_environment_id": environment,
+            "host_environment_id": host_row(connection, self.host),
+        }
+        number = int(connection.execute(_INSERT_WHOLE, whole).scalar_one())
         fixed = {"measurement_id": number, "device_environment_id": environment, "sweep_id": sweep_id}
-        connection.execute(insert(models.MeasuredArtifact), [{**line, **fixed} for line in self.lines])
+        connection.execute(_INSERT_LINES, [{**line, **fixed} for line in self.lines])
         return number
