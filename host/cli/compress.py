@@ -204,6 +204,7 @@ def command(
     from host.compress.pipeline import compress
     from host.compress.recipe_file import over_file, read_recipe
     from host.compress.subject import load_subject
+    from host.compress.tflite.export import check_converter
     from host.files import sole_use
     from host.fleet.devices import open_device
     from host.fleet.tenancy import Tenancy
@@ -240,6 +241,8 @@ def command(
         plan=plan,
     )
     check_recipe(options)
+    if runtime != RUNTIMES[0]:
+        check_converter()
     subject = load_subject(options)
     with ExitStack() as stack:
         lines = stack.enter_context(StageLines())

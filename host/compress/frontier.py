@@ -9,7 +9,7 @@ from host.search.front import front
 from host.search.latency import LatencyModel
 from host.search.memory import memory_bytes
 from host.search.network import Plan
-from host.search.solution import Infeasible, Solution, parameters
+from host.search.solution import TOLERANCE, Infeasible, Solution, parameters
 
 #: Latencies that are asked for, in equal factors from the narrowest plan to the widest.
 POINTS = 9
@@ -41,7 +41,13 @@ def front_of(session: Session, model: LatencyModel | None) -> list[dict[str, Any
         )
     except Infeasible:
         return []
-    return [_point(session, each) for each in found if each.loss is not None]
+    points = [_point(session, each) for each in found if each.loss is not None]
+    for ratio in session.front_ratios:
+        if not any(point["latency_ratio"] <= ratio * (1 + TOLERANCE) for point in points):
+            session.observer.note(f"no plan within the other budgets is predicted at {ratio:g}x")
+    if len(points) < len(session.front_ratios):
+        session.observer.note("where a faster plan loses no more, it stands for the slower one too")
+    return points
 
 
 def _point(session: Session, solution: Solution) -> dict[str, Any]:

@@ -8,12 +8,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from device_agent.contract.errors import StableError
+from device_agent.contract.errors import InvalidRequest
 from host.files import cannot_write
 
+#: Characters of an option's value in a message.
+SHOWN = 40
 
-class JournalMismatch(StableError):
+
+class JournalMismatch(InvalidRequest):
     """The folder holds a run with other options."""
+
+    def __init__(self, folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        names = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        said = ", ".join(f"{name} ({_short(found.get(name))} there, {_short(wanted.get(name))} now)" for name in names)
+        super().__init__(
+            f"{folder} holds a compression with other options: {said}. Give the same as there to go on with it, name another "
+            "--out, or remove the folder"
+        )
 
 
 class Journal:
@@ -36,10 +47,7 @@ class Journal:
         if found is None:
             self._append({"options": wanted})
         elif found != wanted:
-            names = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-            raise JournalMismatch(
-                f"{folder} holds a compression with other {', '.join(names)}; name another --out, or remove the folder"
-            )
+            raise JournalMismatch(folder, found, wanted)
 
     def once(self, key: str, step: Callable[[], Any]) -> Any:
         """Return the recorded value of `key`, or run `step`, record its JSON value and return that."""
@@ -83,3 +91,11 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(self._path, error) from error
+
+
+def _short(value: Any) -> str:
+    """Return an option's value in a few words; of several, those that are set."""
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_short(each)}" for key, each in value.items() if each is not None) or "nothing"
+    text = "nothing" if value in (None, [], "") else str(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"

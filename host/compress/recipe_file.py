@@ -76,12 +76,12 @@ def _replaced(start: Any, changes: Mapping[str, Any], source: str, where: str) -
 
 def _check(values: Mapping[str, Any], kind: type[Any], source: str, table: str) -> None:
     hints = typing.get_type_hints(kind)
-    where = f"[{table}] " if table else ""
+    where, has = (f"[{table}] ", f"{source}: [{table}] has") if table else ("", f"{source} has")
     for key, value in values.items():
         if key not in hints:
             close = difflib.get_close_matches(key, hints, n=1)
             meant = f", did you mean {close[0]}?" if close else "."
-            raise RecipeInvalid(f"{source}: {where}has no key {key}{meant} Allowed are {', '.join(hints)}")
+            raise RecipeInvalid(f"{has} no key {key}{meant} Allowed are {', '.join(hints)}")
         if not table and key in TABLES:
             if isinstance(value, Mapping):
                 _check(value, TABLES[key], source, key)

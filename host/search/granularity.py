@@ -18,6 +18,9 @@ from host.search.network import Group, Layer, LayerKind, Network
 
 #: Multiples that are tried, from fine to coarse. Powers of two: every kernel known to us blocks by one.
 MULTIPLES = (1, 2, 4, 8, 16)
+#: What kernels that compute blocks of channels block by at least. Where other work kept it open whether that is fast, and the
+#: widths seen lie nearer to it than not, it is taken.
+USUAL = 8
 #: Offsets from the reference. Every width but the ends lies midway between two neighbours of the next coarser multiple.
 OFFSETS = (0, 1, 2, 4, 6, 8, 10, 12, 14, 15, 16)
 #: One-sided 95 % of a normal distribution.
@@ -62,7 +65,7 @@ class Step:
 
     `over_next[m]`: latency of widths whose largest candidate divisor is m, over that of the next larger width
     that is faster per channel (mean over the widths seen). 1 or more: they gain nothing. `decided` False:
-    noise left more than one answer open, and `multiple` is the coarser one.
+    noise left more than one answer open, and `multiple` is the coarser one, or the likelier one where that is USUAL or more.
     """
 
     multiple: int
@@ -154,16 +157,18 @@ class Granularity:
 
 
 def _line(kind: LayerKind, role: Role, step: Step) -> str:
-    fast = "any is fast" if step.multiple == 1 else f"multiples of {step.multiple} are fast"
-    text = f"{kind.value} {role.value} width: {fast}"
-    off = [f"{cost:.2f}x at multiples of {m} only" for m, cost in sorted(step.over_next.items()) if m < step.multiple]
+    if step.multiple == 1:
+        return f"{kind.value} {role.value} width: any is fast"
+    text = f"{kind.value} {role.value} width: fast at multiples of {step.multiple}"
+    off = [
+        f"{cost:.2f}x at {'odd ones' if divisor == 1 else f'other multiples of {divisor}'}"
+        for divisor, cost in sorted(step.over_next.items(), reverse=True)
+        if divisor < step.multiple
+    ]
     if off:
-        text += f"; off them, against the next fast width: {', '.join(reversed(off))}"
+        text += f"; latency over that of the next larger one: {', '.join(off)}"
     if not step.decided:
-        text += (
-            f"; too noisy to allow multiples of {step.multiple // 2}: "
-            "the larger multiple is used, probe again when quiet"
-        )
+        text += " (other work kept finer ones open: asked again the next time)"
     return text
 
 
@@ -209,10 +214,15 @@ def _decide(key: tuple[LayerKind, Role], points: Mapping[int, ProbePoint]) -> St
         )
     decided = True
     for finer in reversed(MULTIPLES[:-1]):
-        verdict = _allows(points, finer, current)
-        if verdict is not True:
-            decided = verdict is False
+        found = _evidence(points, finer, current)
+        sure = found.surely_edges or found.surely_none
+        # A coarse multiple may leave a narrow network no choice at all; what other work kept open is weighed again
+        # by the whole-network variants.
+        likely = finer >= USUAL and found.contrast < 0 and not found.seen_slower
+        if not found.surely_edges and not (likely and not sure):
+            decided = decided and sure
             break
+        decided = decided and sure
         current = finer
     return Step(multiple=current, over_next=_over_next(points, current), decided=decided)
 
@@ -223,9 +233,25 @@ def _neighbours(points: Mapping[int, ProbePoint], width: int, multiple: int) -> 
     return (max(below), min(above)) if below and above else None
 
 
-def _allows(points: Mapping[int, ProbePoint], finer: int, current: int) -> bool | None:
-    """Say whether widths at multiples of `finer` but not of `current` are edges of their own; None: too noisy
-    to tell.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evidence:
+    """Whether widths at a finer multiple are edges of their own: `contrast` below 0 says so, `deviation` how sure that is."""
+
+    contrast: float
+    deviation: float
+    seen_slower: bool
+
+    @property
+    def surely_edges(self) -> bool:
+        return self.contrast + SURENESS * self.deviation < 0 and not self.seen_slower
+
+    @property
+    def surely_none(self) -> bool:
+        return self.contrast - SURENESS * self.deviation > 0
+
+
+def _evidence(points: Mapping[int, ProbePoint], finer: int, current: int) -> _Evidence:
+    """Weigh the widths at multiples of `finer` but not of `current`.
 
     The evidence is one linear contrast over all such widths: latency minus the point THRESHOLD of the way
     from the line through the neighbours to the plateau of the next multiple of `current`. Below 0 means near
@@ -244,13 +270,11 @@ def _allows(points: Mapping[int, ProbePoint], finer: int, current: int) -> bool 
         for at, weight in ((width, 1.0), (low, place - 1), (high, -place)):
             weights[at] = weights.get(at, 0.0) + weight
         seen_slower = seen_slower or points[width].ratio >= points[high].ratio
-    if not weights:
-        return None
-    contrast = sum(weight * points[width].ratio for width, weight in weights.items())
-    deviation = math.sqrt(sum((weight * _deviation(points[width])) ** 2 for width, weight in weights.items()))
-    if contrast + SURENESS * deviation < 0:
-        return None if seen_slower else True
-    return False if contrast - SURENESS * deviation > 0 else None
+    return _Evidence(
+        contrast=sum(weight * points[width].ratio for width, weight in weights.items()),
+        deviation=math.sqrt(sum((weight * _deviation(points[width])) ** 2 for width, weight in weights.items())),
+        seen_slower=seen_slower,
+    )
 
 
 def _deviation(point: ProbePoint) -> float:

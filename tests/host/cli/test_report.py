@@ -42,7 +42,9 @@ def test_a_finished_run_is_explained(host: Callable[..., Any], folder: Path) -> 
 
 
 def test_what_is_no_finished_run_is_refused(host: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
-    assert "has come to its end" in host("report", str(tmp_path)).err
+    assert "name a folder of results" in host("report", str(tmp_path)).err
+    (tmp_path / "journal.jsonl").touch()
+    assert "has not come to its end, or was a dry run" in host("report", str(tmp_path)).err
     record = json.loads(FIXTURE.read_text())
     for content in ("[]", "{", json.dumps({**record, "result": None}), json.dumps({**record, "schema": 99})):
         (folder / "record.json").write_text(content)

@@ -43,7 +43,7 @@ def test_a_step_that_fails_is_not_recorded(tmp_path: Path) -> None:
 
 def test_other_options_are_refused_by_name(tmp_path: Path) -> None:
     Journal(tmp_path, {"seed": 0, "epochs": 10})
-    with pytest.raises(JournalMismatch, match="with other epochs;"):
+    with pytest.raises(JournalMismatch, match=r"other options: epochs \(10 there, 12 now\)\."):
         Journal(tmp_path, {"seed": 0, "epochs": 12})
 
 

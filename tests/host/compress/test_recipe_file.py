@@ -69,7 +69,7 @@ def test_a_file_changes_what_it_names(write: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", r"recipe\.toml: has no key epoch, did you mean epochs\? Allowed are epochs, batch_size, "),
+        ("epoch = 3", r"recipe\.toml has no key epoch, did you mean epochs\? Allowed are epochs, batch_size, "),
         (
             "[augmentation]\nmixupp = 1",
             r"\[augmentation\] has no key mixupp, did you mean mixup\? Allowed are padding, flip",

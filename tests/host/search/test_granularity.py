@@ -83,8 +83,8 @@ def test_slow_kernels_off_a_multiple() -> None:
     assert (step.multiple, step.decided) == (4, True)
     assert 1.1 < step.over_next[2] < 1.25
     assert step.over_next[4] < 1
-    assert "multiples of 4 are fast" in granularity.summary()[0]
-    assert "x at multiples of 1 only" in granularity.summary()[0]
+    assert "fast at multiples of 4" in granularity.summary()[0]
+    assert "x at odd ones" in granularity.summary()[0]
 
 
 def test_noise_leaves_the_larger_multiple_and_says_so() -> None:
@@ -92,10 +92,17 @@ def test_noise_leaves_the_larger_multiple_and_says_so() -> None:
     step = granularity.steps[KEY]
     assert step.multiple > 1
     assert not step.decided
-    assert f"too noisy to allow multiples of {step.multiple // 2}" in granularity.summary()[0]
+    assert "other work kept finer ones open" in granularity.summary()[0]
     quiet = fast_multiples(staircase(8, 0.001, 1))
     assert quiet.steps[KEY].decided
-    assert "noisy" not in quiet.summary()[0]
+    assert "other work" not in quiet.summary()[0]
+
+
+def test_what_noise_left_open_is_no_coarser_than_kernels_usually_are() -> None:
+    """On a busy machine half of these were called multiples of 16 once: a stage of 16 channels then had no choice at all."""
+    for seed in range(40):
+        found = fast_multiples(staircase(8, 0.03, seed)).steps[KEY]
+        assert found.multiple <= 8 or found.over_next[8] > 0.96, found
 
 
 def test_too_few_widths_are_named() -> None:
