@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--surface:#f5f6f8;--ink:#161a20;--muted:#58616e;--line:#dfe3e9;--base:#98a2b0;
 --accent:#0a66c2;--second:#b4570b;--third:#7a3fb0;--good:#12703a;--good-bg:#e4f4ea;--bad:#a82018;--bad-bg:#fbe9e7}
@@ -107,9 +109,7 @@ details+ul.plain{margin-top:16px}
 .time{display:flex;height:16px;border-radius:8px;overflow:hidden;gap:2px;margin:14px 0 8px;background:var(--bg)}
 .time span{background:var(--base)}.time .s-train{background:var(--accent)}.time .s-device{background:var(--second)}
 footer{margin-top:64px;color:var(--muted);font-size:14px}
-@media (max-width:860px){.tiles{grid-template-columns:repeat(2,1fr)}.charts,.small{font-size:13.5px;margin:4px 0 0}.after{margin-top:14px}
-.fleet{max-width:1240px}
-.courses{grid-template-columns:minmax(0,1fr)}}
+@media (max-width:860px){.tiles{grid-template-columns:repeat(2,1fr)}.charts,.courses{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:600px){body{font-size:15.5px}.page{padding:24px 16px 48px}
 section{margin-top:40px;padding-top:22px}.tiles{gap:10px}
 .tile{padding:13px 14px 14px}.c-kind{display:none}.layers .c-name{width:36%}.layers th,.layers td{font-size:13px;
@@ -120,3 +120,6 @@ dl.facts{grid-template-columns:1fr;gap:0}dl.facts dd{margin-bottom:8px}.verdict{
 section{break-inside:auto;margin-top:24px;padding-top:14px}figure,tr,.tile{break-inside:avoid}h2,h3{break-after:avoid}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """
+
+#: The light colours by name, for what is drawn outside of a page.
+LIGHT: dict[str, str] = dict(re.findall(r"--([\w-]+):(#[0-9a-f]+)", STYLE[: STYLE.index("@media")]))

@@ -35,7 +35,7 @@ def courses(data: FleetData) -> Markup | None:
         el(
             "p",
             "One measurement per device: the one with the gravest verdict, else the longest. Shaded is the timed part."
-            + (f" {left} more devices are left out; choose with --device." if left else ""),
+            + (f" Devices left out: {left}." if left else ""),
         ),
         *(_course(each) for each in shown),
         folded("The readings as a table", table(columns, rows, right=columns[3:])),

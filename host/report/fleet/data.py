@@ -36,6 +36,11 @@ class Setup:
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         return ", ".join(filter(None, (f"{self.runtime} {self.runtime_version}", threads, self.settings)))
 
+    @property
+    def way(self) -> str:
+        """The same without the threads."""
+        return ", ".join(filter(None, (f"{self.runtime} {self.runtime_version}", self.settings)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:

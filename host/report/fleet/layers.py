@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from host.cli import render
 from host.report.charts import legend
 from host.report.fleet.data import FleetData, LayerTimes
@@ -24,7 +26,7 @@ def layers(data: FleetData) -> Markup | None:
         el(
             "p",
             "Node times as the runtime's profiler has them, by layer of the baseline. They explain a latency and are none: the "
-            "profiler costs time of its own." + (f" {left} more jobs with node times are left out." if left else ""),
+            "profiler costs time of its own." + (f" Jobs with node times left out: {left}." if left else ""),
         ),
         el("div", *(_figure(each) for each in shown), class_="charts"),
         *(folded(f"All layers of {_caption(each)} as a table", _table(each)) for each in shown),
@@ -45,7 +47,9 @@ def _figure(each: LayerTimes) -> Markup:
         before, after = (
             sum(value or 0.0 for value in column) for column in ([row[1] for row in others], [row[2] for row in others])
         )
-        rows.append(_bar(f"{len(others)} other layers", before, None if single else after, single))
+        rest = _bar(f"{len(others)} other layers", before, None if single else after, single)
+        # Their sum may be longer than any single bar, so it is given in words alone.
+        rows.append(replace(rest, before=None, after=None))
     drawn = bar_pairs(
         rows,
         title=f"Layers of {_caption(each)}",

@@ -48,11 +48,7 @@ def threads(data: FleetData) -> Markup | None:
             "p",
             "Median latency by number of threads. The dashed line is what it would be if the work divided without loss. "
             "Efficiency is the speed-up over the number of threads."
-            + (
-                f" One device of each profile is shown; {left} charts are left out, --device chooses others."
-                if left
-                else ""
-            ),
+            + (f" One device of each profile is shown; charts left out: {left}." if left else ""),
         ),
         el("div", *(_figure(key, by_threads) for key, by_threads in shown), class_="charts"),
         folded("The figures by threads as a table", table(columns, rows, right=columns[3:])),

@@ -42,7 +42,7 @@ def distributions(data: FleetData) -> Markup | None:
         el(
             "p",
             "The newest measurement of each device and setting. A second hump is a clock that flips or a neighbour that comes "
-            "and goes; runs that the kernel interrupted are drawn apart. Figures are medians; every row is as high as its own peak."
+            "and goes; runs that the kernel interrupted are drawn apart. Figures are medians; each row has its own height."
             + more,
         ),
         el("div", *(_figure(names[sha], spreads[:MOST_ROWS]) for sha, spreads in shown), class_="charts"),
@@ -80,8 +80,20 @@ def _figure(name: str, spreads: Sequence[Spread]) -> Markup:
     entries += [("stroke", "median"), ("stroke far", "p99")]
     key = legend(entries)
     if beyond:
-        key = el("div", key, el("p", f"{beyond} runs lie beyond the edges.", class_="muted small"))
+        key = el(
+            "div",
+            key,
+            el(
+                "p",
+                "One run lies beyond the edges." if beyond == 1 else f"{beyond:,} runs lie beyond the edges.",
+                class_="muted small",
+            ),
+        )
     return figure(name, drawn, key)
+
+
+def _beyond(count: int) -> str:
+    return "One run lies beyond the edges." if count == 1 else f"{count:,} runs lie beyond the edges."
 
 
 def _over(latencies_ns: Sequence[float], median_ns: float) -> list[float]:

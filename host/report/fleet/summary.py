@@ -100,8 +100,8 @@ def table(data: FleetData) -> Markup | None:
     repeated = any(len(each.results) > 1 for each in every)
     shown = every[:MOST_ROWS]
     columns = (
-        "artifact", "device", "runtime and settings", "p50", *(("range of p50",) if repeated else ()), "p90", "p99", "memory",
-        "energy", "verdict",
+        "artifact", "device", "threads", "p50", *(("range of p50",) if repeated else ()), "p90", "p99", "memory", "energy",
+        "verdict", "runtime and settings",
     )  # fmt: skip
     words = (
         "A row is an artifact on a device with one runtime and one set of settings, in one environment. p50, p90 and p99 are of "
@@ -109,17 +109,15 @@ def table(data: FleetData) -> Markup | None:
         "known is a dash."
     )
     if repeated:
-        words += " Figures of repeats are their medians; their number is in brackets. Different environments are never put together."
+        words += " Figures of repeats are their medians; their number is in brackets. Environments are kept apart."
     if len(every) > len(shown):
-        words += (
-            f" The first {len(shown):,} of {len(every):,} rows are here; narrow the report with --device or --artifact."
-        )
+        words += f" The first {len(shown):,} of {len(every):,} rows are here; a report on one device or artifact has them all."
     return section(
         "summary",
         "Summary",
         el("p", words),
         _by_profile(every, names) if len(every) > MANY_ROWS else None,
-        sortable(columns, (_row(each, names, repeated) for each in shown), right=[*columns[3:-1]]),
+        sortable(columns, (_row(each, names, repeated) for each in shown), right=columns[2:-2]),
     )
 
 
@@ -133,13 +131,14 @@ def _row(cell: Cell, names: dict[str, str], repeated: bool) -> tuple[Shown, ...]
     return (
         Shown(shown=names[setup.artifact]),
         Shown(shown=setup.device),
-        Shown(shown=setup.how),
+        Shown(shown=str(setup.threads), value=setup.threads),
         Shown(shown=render.latency_text(like), value=like),
         *((Shown(shown=spread, value=high - low, absent=repeats == 1),) if repeated else ()),
         *(Shown(shown=render.latency_text(each, like_ns=like), value=each) for each in (cell.p90_ns, cell.p99_ns)),
         _known(render.bytes_text(cell.peak_memory_bytes), cell.peak_memory_bytes),
         _known(render.energy_text(cell.energy_j), cell.energy_j),
         Shown(shown=codes(cell)),
+        Shown(shown=setup.way),
     )
 
 

@@ -86,7 +86,9 @@ def tradeoffs(data: FleetData) -> Markup | None:
         return None
     shown = one_per_profile(several)[:MOST_DEVICES]
     left = len(several) - len(shown)
-    more = f" One device of each profile is shown, {left} more are left out; choose with --device." if left else ""
+    more = (
+        f" One device of each profile is shown; left out: {left}. A report on a device alone shows it." if left else ""
+    )
     return section(
         "tradeoffs",
         "Trade-offs",
