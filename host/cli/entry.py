@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "load": ("host.cli.load", "Measure throughput, and latency under load."),
     "train": ("host.cli.train", "Train a model on a data set, to a checkpoint."),
     "compress": ("host.cli.compress", "Compress a model against latencies measured on a device."),
-    "report": ("host.cli.report", "Make the HTML report of a finished compression again, or explain it."),
+    "report": ("host.cli.report", "Make an HTML report of a compression, a sweep, or the history."),
 }
 
 

@@ -1,60 +1,208 @@
-"""`host report FOLDER`: the HTML page and the explanation of a finished compression, from its record alone."""
+"""`host report`: a page on a finished compression, from its record, or on a sweep or a part of the history."""
 
 from __future__ import annotations
 
 import json
+import shlex
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from host.cli import render
 
+if TYPE_CHECKING:
+    from host.report.fleet.load import Wanted
+    from host.results.store import ResultStore
+
 SCHEMA = 1
 RECORD, PAGE = "record.json", "report.html"
+DEFAULT_OUT = Path("boardfit-report.html")
 
 
-@click.command("report", short_help="Make the HTML report of a finished compression again, or explain it.")
-@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.command("report", short_help="Make an HTML report of a compression, a sweep, or the history.")
+@click.argument("folder", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--sweep", metavar="NAME|#NUMBER", help="The results of a sweep, the newest of this name.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the page; by default into FOLDER."
+    "--device", metavar="SELECTOR", help="Only these devices: a name, tag:TAG, profile:PROFILE, joined by commas."
 )
-@click.option("--explain", is_flag=True, help="Say in words why each layer got its width, and write no page.")
+@click.option(
+    "--artifact", metavar="NAME", help="Only this artifact: its name, its file, or the beginning of its hash."
+)
+@click.option("--since", metavar="DATE", help="Only results since then: 2026-11-20, or 2026-11-20T06:30, in UTC.")
+@click.option(
+    "--store",
+    "url",
+    metavar="URL",
+    help="The history to read; by default your own. postgresql+psycopg://… for a shared one.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"Where to write the page; by default {PAGE} in FOLDER, else {DEFAULT_OUT} here.",
+)
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write each chart into this folder too, as SVG and as PNG.",
+)
+@click.option("--no-png", is_flag=True, help="With --plots: SVG only, for which nothing needs to be installed.")
+@click.option(
+    "--explain", is_flag=True, help="Of FOLDER: say in words why each layer got its width, and write no page."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(folder: Path, out: Path | None, explain: bool, as_json: bool) -> None:
-    """Write the report of FOLDER, the results of `host compress` (or the path of a record.json), as one HTML file.
+def command(
+    folder: Path | None,
+    sweep: str | None,
+    device: str | None,
+    artifact: str | None,
+    since: str | None,
+    url: str | None,
+    out: Path | None,
+    plots: Path | None,
+    no_png: bool,
+    explain: bool,
+    as_json: bool,
+) -> None:
+    """Write a report as one HTML file, which loads nothing from anywhere, so it can be sent or kept as it is.
 
-    The file loads nothing from anywhere, so it can be sent or kept as it is.
+    With FOLDER, the results of `host compress` (or the path of a record.json), it is about that compression. Else it is about
+    what was measured: a sweep, or all of the history that --device, --artifact and --since leave.
     """
-    from host.compress.explain import explain as explained
-    from host.files import write_whole
-    from host.report.page import report_page
-
-    if explain and out is not None:
-        raise click.UsageError("--explain writes no page, so --out has no effect; leave one of them out")
-    path = folder / RECORD if folder.is_dir() else folder
-    record = read_record(path)
-    if explain:
-        found = explained(record)
-        if as_json:
-            render.print_json(
-                {
-                    "schema": SCHEMA,
-                    "budgets": list(found.budgets),
-                    "groups": {each.name: each.text for each in found.groups},
-                    "left_alone": {each.name: each.text for each in found.left_alone},
-                }
-            )
+    choices = {"--sweep": sweep, "--device": device, "--artifact": artifact, "--since": since, "--store": url}
+    given = [name for name, value in choices.items() if value is not None]
+    if folder is not None and given:
+        raise click.UsageError(
+            f"FOLDER is the report of one compression, so {given[0]} has no effect; leave one of them out"
+        )
+    if explain and (folder is None or out is not None or plots is not None):
+        raise click.UsageError("--explain is for FOLDER alone and writes no page; leave --out and --plots out")
+    if no_png and plots is None:
+        raise click.UsageError("--no-png is for --plots; name a folder with it")
+    if folder is not None:
+        path = folder / RECORD if folder.is_dir() else folder
+        record = read_record(path)
+        if explain:
+            _explain(record, as_json)
             return
-        for line in found.lines():
-            click.echo(line)
+        from host.report.page import report_page
+
+        _deliver(report_page(record), out or path.parent / PAGE, plots, not no_png, {}, as_json)
         return
-    page = out if out is not None else path.parent / PAGE
-    write_whole(page, report_page(record).encode())
+    from host.report.fleet.load import load_fleet
+    from host.report.fleet.page import fleet_page
+    from host.results.store import ResultStore
+
+    with ResultStore.open(url) as store:
+        data = load_fleet(
+            store, _wanted(store, sweep=sweep, device=device, artifact=artifact, since=since, out=out, url=url)
+        )
+    more = {"results": len(data.results), "left_out": list(data.left_out)}
+    _deliver(fleet_page(data), out or DEFAULT_OUT, plots, not no_png, more, as_json)
+
+
+def _deliver(page: str, out: Path, plots: Path | None, png: bool, more: dict[str, Any], as_json: bool) -> None:
+    from host.files import write_whole
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, page.encode())
+    drawn = None
+    if plots is not None:
+        from host.report.plots import plots_of, write_plots
+
+        drawn = [str(path) for path in write_plots(plots_of(page), plots, png=png)]
     if as_json:
-        render.print_json({"schema": SCHEMA, "report": str(page)})
-    else:
-        click.echo(f"report {page}")
+        render.print_json({"schema": SCHEMA, "report": str(out), **more, "plots": drawn})
+        return
+    click.echo(f"report {out}")
+    if drawn is not None:
+        click.echo(f"plots  {plots} ({len(drawn)} files)")
+
+
+def _wanted(
+    store: ResultStore,
+    *,
+    sweep: str | None,
+    device: str | None,
+    artifact: str | None,
+    since: str | None,
+    out: Path | None,
+    url: str | None,
+) -> Wanted:
+    """Return which results were asked for, and the words for them. InvalidRequest, UnknownDevice, UnknownSweep, NotInHistory."""
+    from host.cli.device_names import DeviceNames
+    from host.report.fleet.load import Wanted
+    from host.report.fleet.sweeps import sweep_facts
+    from host.results.lines import LineFilter
+    from host.results.queue import StoreQueue
+
+    names = DeviceNames()
+    found = None
+    if sweep is not None:
+        with StoreQueue(store) as queue:
+            found = sweep_facts(queue, queue.find(sweep))
+    moment = None if since is None else moment_of(since)
+    wanted = LineFilter(
+        sweep_id=None if found is None else found.id,
+        devices=None if device is None else names.ids(store, device),
+        sha256=None if artifact is None else _hashes(store, artifact),
+        since=moment,
+    )
+    words = ["All results of the history" if found is None else f"All results of the sweep {found.name} (#{found.id})"]
+    words += [f"on {device}"] if device is not None else []
+    words += [f"of {artifact}"] if artifact is not None else []
+    words += [f"since {moment:%Y-%m-%d %H:%M} UTC"] if moment is not None else []
+    options = (("--sweep", sweep), ("--device", device), ("--artifact", artifact), ("--since", since), ("--out", out))
+    # The URL of a shared history may hold a password, so the page does not repeat it.
+    parts = ["host", "report", *(part for name, value in options if value is not None for part in (name, str(value)))]
+    return Wanted(
+        filter=wanted,
+        title=found.name if found is not None else artifact or "Measurements",
+        chosen=f"{' '.join(words)}.",
+        command=shlex.join(parts) + ("" if url is None else " --store URL"),
+        name_of=names.name,
+        sweep=found,
+    )
+
+
+def _hashes(store: ResultStore, artifact: str) -> tuple[str, ...]:
+    from device_agent.contract.errors import InvalidRequest
+    from host.results.compare_sides import find_side, parse_side
+
+    found = find_side(store, parse_side(artifact)).wanted
+    if found.sha256 is None:
+        raise InvalidRequest(f"{artifact!r} names no artifact; give its name, its file, or the beginning of its sha256")
+    return tuple(found.sha256)
+
+
+def moment_of(text: str) -> datetime:
+    """Return a date or a moment in UTC, such as 2026-11-20 or 2026-11-20T06:30. InvalidRequest for anything else."""
+    from device_agent.contract.errors import InvalidRequest
+
+    try:
+        found = datetime.fromisoformat(text.removesuffix("Z"))
+    except ValueError:
+        raise InvalidRequest(f"{text!r} is no date; write 2026-11-20, or 2026-11-20T06:30 in UTC") from None
+    return found.replace(tzinfo=timezone.utc) if found.tzinfo is None else found
+
+
+def _explain(record: dict[str, Any], as_json: bool) -> None:
+    from host.compress.explain import explain as explained
+
+    found = explained(record)
+    if as_json:
+        render.print_json(
+            {
+                "schema": SCHEMA,
+                "budgets": list(found.budgets),
+                "groups": {each.name: each.text for each in found.groups},
+                "left_alone": {each.name: each.text for each in found.left_alone},
+            }
+        )
+        return
+    for line in found.lines():
+        click.echo(line)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -64,13 +212,9 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
-        unfinished = (path.parent / "journal.jsonl").exists()
-        why = (
-            "the compression there has not come to its end, or was a dry run: give its command again, without --dry-run"
-            if unfinished
-            else f"cannot read it: {error.strerror or error}; name a folder of results of host compress"
-        )
-        raise InvalidRequest(f"{path}: {why}") from error
+        raise InvalidRequest(
+            f"cannot read {path}: {error.strerror or error}; name a folder in which host compress has come to its end"
+        ) from error
     except ValueError as error:
         raise InvalidRequest(f"{path} holds no JSON ({error}); name a record.json of host compress") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("result") is None:
