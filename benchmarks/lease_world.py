@@ -244,9 +244,9 @@ class World:
         assert [one.holder for one in use.waiting] == [f"host {host}" for host, _ in self._line]
         assert use.holder == (None if self._holder is None else f"host {self._holder.host}")
         assert self._holder is None or self._passes(self._holder.token)
-        token = None if self._holder is None else self._holder.token
+        live = None if self._holder is None else self._holder.token
         for _, one in self._uses:
-            if one.token is not None and one.token != token:
+            if one.token is not None and one.token != live:
                 assert one.lost is not None, "work goes on although its lease is over"
 
     def _passes(self, token: str) -> bool:

@@ -20,7 +20,7 @@ MAX_HOLD_S = 10.0
 #: How long a place is kept for an owner of whom nothing is heard; a host notices a pulled cable within 5 s.
 PLACE_S = 15.0
 #: The same where the owner's connection broke, which a cable doesn't do for long: most likely the host was killed.
-BROKEN_S = 5.0
+BROKEN_S = 3.0
 
 
 @dataclass(slots=True)

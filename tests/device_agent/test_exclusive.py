@@ -173,7 +173,7 @@ async def test_a_waiter_whose_connection_breaks_is_kept_for_a_moment_only() -> N
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-    clock.now_s += 6
+    clock.now_s += 4
     assert [waiter.holder for waiter in use.use().waiting] == ["eve"]
     clock.now_s += 20
     assert use.use().waiting == ()
