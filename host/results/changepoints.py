@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from host.results.compare import student_quantile
+
 Array = NDArray[np.float64]
 
 #: Loss of a point is bounded by that of so many standard deviations: what is farther away tells no more.
@@ -95,7 +97,8 @@ def course_of(values: Sequence[float], variances: Sequence[float] | None = None)
         for place in range(segment.start, segment.end)
         if abs(series[place] - segment.level) > OUTLIER * deviations[place]
     ]
-    shifts = tuple(_shift(before, after, deviations) for before, after in itertools.pairwise(segments))
+    wide = student_quantile(0.95, max(1, len(series) - len(outliers) - len(segments)))
+    shifts = tuple(_shift(before, after, deviations, wide) for before, after in itertools.pairwise(segments))
     return Course(segments=segments, shifts=shifts, outliers=tuple(outliers), noise=noise)
 
 
@@ -159,9 +162,9 @@ def _segment(series: Array, deviations: Array, start: int, end: int) -> Segment:
     return Segment(start=start, end=end, level=_level(series[start:end], deviations[start:end]))
 
 
-def _shift(before: Segment, after: Segment, deviations: Array) -> Shift:
+def _shift(before: Segment, after: Segment, deviations: Array, wide: float) -> Shift:
     variance = sum(1 / float(np.sum(deviations[one.start : one.end] ** -2)) for one in (before, after))
-    half, change = 1.96 * math.sqrt(variance), after.level - before.level
+    half, change = wide * math.sqrt(variance), after.level - before.level
     return Shift(
         at=after.start, change=math.expm1(change), low=math.expm1(change - half), high=math.expm1(change + half)
     )

@@ -146,7 +146,7 @@ def paired(
 
 def exact(baseline: float, candidate: float) -> Change:
     """Return the change of figures that have no error."""
-    change = candidate / baseline - 1
+    change = (candidate - baseline) / baseline
     return Change(
         method=Method.EXACT, baseline=baseline, candidate=candidate, change=change, low=change, high=change,
         low_level=candidate, high_level=candidate, measurements=(1, 1), run_to_run=True, deviation=0.0, confidence=1.0,

@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Text, cast, select
+
 from device_agent.contract.disturbance import steadiest
 from device_agent.contract.measurement import Measurement
 from device_agent.contract.paired_tails import paired_percentile_ratio
 from device_agent.contract.pairs import PairedRatio, paired_ratio
 from device_agent.contract.statistics import median_interval, normal_quantile, percentile
+from host.results import models
 from host.results.compare import Change, Figure, Method, Repeats, exact, paired, repeats_of, two_sample
 from host.results.compare_match import Match, entries_of
 from host.results.compare_rules import identity
@@ -29,6 +32,8 @@ ENOUGH_FREEDOM = 10
 READ = 2
 #: Lines of the device that are looked through for repeats of other artifacts.
 REPEAT_LINES = 80
+#: Compressions that are looked through for a model, the newest.
+COMPRESSIONS = 200
 #: A section's own percentile needs so many runs beyond it; more sections than this only make them short (see paired_tails).
 _BEYOND, _SECTIONS, _FEWEST_SECTIONS = 2, 10, 5
 #: File sizes and accuracies of the files of one side.
@@ -169,6 +174,26 @@ def file_facts(path: Path | None) -> dict[str, float]:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no folder of results
     return facts
+
+
+def stored_facts(store: ResultStore, sha256: str) -> dict[str, float]:
+    """Return size and accuracy of a model that a compression in the history made or began with; empty if none did."""
+    row = models.Compression
+    newest = select(row.id).order_by(row.id.desc()).limit(COMPRESSIONS).subquery()
+    query = (
+        select(row.record)
+        .where(row.id.in_(select(newest.c.id)), cast(row.record, Text).contains(sha256))
+        .order_by(row.id.desc())
+        .limit(1)
+    )
+    with store.reading() as session:
+        record = session.scalars(query).one_or_none() or {}
+    for role in ("baseline", "result"):
+        side = record.get(role)
+        if side and side.get("sha256") == sha256:
+            known = {"size": "size_bytes", "accuracy": "accuracy", "test_images": "test_images"}
+            return {name: float(side[key]) for name, key in known.items() if side.get(key) is not None}
+    return {}
 
 
 def _points(baseline: Facts, candidate: Facts, confidence: float) -> Change:

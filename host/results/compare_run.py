@@ -11,7 +11,7 @@ from device_agent.contract.errors import InvalidRequest, StableError
 from device_agent.contract.pairs import PairedRatio
 from host.results.compare import Change
 from host.results.compare_bounds import Bound, Judgement, judge
-from host.results.compare_figures import Figures, file_changes, file_facts
+from host.results.compare_figures import Figures, file_changes, file_facts, stored_facts
 from host.results.compare_match import Match, Refusal, entries_of, match
 from host.results.compare_rules import allowed_fields
 from host.results.compare_sides import FoundSide, find_side, implied_differences, parse_side
@@ -103,12 +103,11 @@ def compare(store: ResultStore, baseline: str, candidate: str, options: CompareO
         raise NotInHistory(_nothing_shared(baseline, candidate, *found, by_name=by_name))
     confidence = 1 - ERROR_RATE / max(1, len(matches))
     figures = Figures(store, confidence=confidence)
-    facts = [file_facts(side.path) for side in sides]
     return Comparison(
         baseline=sides[0],
         candidate=sides[1],
         rows=tuple(
-            _row(each, {**figures.changes(each), **file_changes(*facts, confidence=confidence)}, options)
+            _row(each, {**figures.changes(each), **_of_files(store, sides, each, confidence)}, options)
             for each in matches
         ),
         refused=tuple(refused),
@@ -181,6 +180,17 @@ def _nothing_shared(
         f"{baseline!r} and {candidate!r} were not measured on the same device: {devices}. Measure both on one "
         "(--measure --device NAME), or compare the devices with --across device"
     )
+
+
+def _of_files(store: ResultStore, sides: Sequence[FoundSide], found: Match, confidence: float) -> dict[str, Change]:
+    """Return the changes of size and accuracy, where each side is one model."""
+    if found.model is not None:
+        return {}
+    files = [entries[0].line.sha256 for entries in (found.baseline, found.candidate)]
+    facts = [
+        {**stored_facts(store, sha256), **file_facts(side.path)} for side, sha256 in zip(sides, files, strict=True)
+    ]
+    return file_changes(*facts, confidence=confidence)
 
 
 def _row(found: Match, changes: dict[str, Change], options: CompareOptions) -> Row:
