@@ -55,6 +55,8 @@ class Agent:
         self._sensors = tuple(sensors)
         self._missing_sensors = tuple(missing_sensors)
         self._probe: asyncio.Task[tuple[RuntimeInfo, ...]] | None = None
+        #: With which the process ends; an upgrade asks to be started again.
+        self.exit_code = 0
 
     def start(self) -> None:
         """Begin to look for runtimes in the background, in a process of their own."""

@@ -111,9 +111,9 @@ def _serve(options: argparse.Namespace) -> int:
             missing_sensors=found.missing,
         )
         asyncio.run(serve(agent, address, announce=_announce, credentials=trusted))
+        return agent.exit_code
     finally:
         store.close()
-    return DONE
 
 
 def _live_credentials(store: Path) -> LiveCredentials | None:

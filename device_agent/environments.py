@@ -33,6 +33,8 @@ _ONLY_BINARY = (
     *(need.partition(">=")[0] for need in PACKAGES.values()),
 )
 _LAST_LINES = 4
+#: What a wheel of Boardfit puts among the packages.
+_OWN = ("device_agent", "profiles", "host", "boardfit-*.dist-info")
 
 
 class CommandFailed(StableError):
@@ -40,7 +42,7 @@ class CommandFailed(StableError):
 
 
 def run(command: Sequence[str]) -> None:
-    """Run a command quietly, at low priority. Raises CommandFailed."""
+    """Run a command quietly; its paths must be absolute. Raises CommandFailed."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", env=_environment(), check=False
@@ -117,8 +119,6 @@ def clone(installation: Installation, name: str, wheel: Path, run: Run = run) ->
         base = [str(installation.python(current)), "-m", "venv", "--without-pip"]
         run([*base, *(["--system-site-packages"] if shared else []), str(installation.path(name))])
         _link_packages(installation.path(current), installation.path(name))
-        offline = ["--quiet", "--no-index", "--no-deps", "--force-reinstall"]
-        run([inside, "-m", "pip", "install", *offline, str(wheel)])
         try:
             run([inside, "-m", "pip", "install", "--quiet", "--no-index", str(wheel)])
         except CommandFailed:
@@ -151,7 +151,7 @@ def base_python() -> str:
 
 
 def _link_packages(source: Path, target: Path) -> None:
-    """Fill an environment with another's packages as hard links: pip replaces files and never writes into one."""
+    """Fill an environment with another's packages but Boardfit, as hard links: pip replaces files and never writes into one."""
     for packages in sorted(source.glob("lib/python3.*/site-packages")):
         into = target / packages.relative_to(source)
 
@@ -159,7 +159,7 @@ def _link_packages(source: Path, target: Path) -> None:
             os.link(one, other)
             return other
 
-        ignore = shutil.ignore_patterns("__pycache__")
+        ignore = shutil.ignore_patterns("__pycache__", *_OWN)
         shutil.copytree(packages, into, copy_function=link, dirs_exist_ok=True, symlinks=True, ignore=ignore)
 
 

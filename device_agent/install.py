@@ -14,7 +14,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import device_agent
@@ -65,8 +65,8 @@ class Installer:
         user_id: Callable[[], int] = os.geteuid,
         answers: Callable[[str, float], bool] | None = None,
     ) -> None:
-        self._options = options
-        self._installation = Installation(options.prefix / "versions")
+        self._options = replace(options, prefix=options.prefix.absolute())
+        self._installation = Installation(self._options.prefix / "versions")
         self._say = say
         self._run = run
         self._here = here or this_platform()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.transfer import MAX_MESSAGE_BYTES
 from device_agent.heap import trim_heap
 from device_agent.service import AgentService
+from device_agent.switching import VARIABLE
 from device_agent.wire.v1 import agent_pb2_grpc
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
+    # What is under way when a cable is pulled is sent twice. Left to itself the window grows to megabytes, most of them in the
+    # sender's buffers; this much is 50 Mbit/s over 80 ms. A longer message still passes in one piece.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 512 * 1024),
 )
 
 
@@ -97,6 +103,11 @@ async def serve(
 
         admission = Admission(credentials)
         trust_service.add_to(server, agent, admission)
+    installation = os.environ.get(VARIABLE)
+    if installation is not None:
+        from device_agent import upgrade_service
+
+        upgrade_service.add_to(server, agent, admission, installation)
     service = AgentService(agent, admission)
     agent_pb2_grpc.add_AgentServicer_to_server(service, server)
     try:

@@ -164,7 +164,8 @@ def launch(folder: Path, arguments: Sequence[str]) -> None:
 
 def _become(installation: Installation, arguments: Sequence[str]) -> None:
     python = str(installation.python(installation.current() or "none"))
-    os.execv(python, [python, "-m", "device_agent", *arguments])
+    # Isolated: no folder or variable of whoever starts it may put another Boardfit before the version's own.
+    os.execv(python, [python, "-I", "-m", "device_agent", *arguments])
 
 
 def _watch(installation: Installation, trial: dict[str, Any]) -> None:

@@ -86,6 +86,10 @@ class NotTrusted(StableError):
     """The two sides do not trust each other: a certificate is missing, revoked, out of date, or of another authority or role."""
 
 
+class UpgradeFailed(StableError):
+    """Another version of the agent could not be installed, or did not prove itself; the one before goes on."""
+
+
 class AgentTooOld(StableError):
     """The agent speaks an older version of the contract and lacks this call or field."""
 
@@ -111,6 +115,7 @@ ERROR_TABLE: tuple[tuple[type[BoardfitError], str, str], ...] = (
     (ArtifactCorrupt, "DATA_LOSS", "artifact-corrupt"),
     (ModelRejected, "FAILED_PRECONDITION", "model-rejected"),
     (RuntimeUnavailable, "FAILED_PRECONDITION", "runtime-unavailable"),
+    (UpgradeFailed, "FAILED_PRECONDITION", "upgrade-failed"),
     (LeaseLost, "PERMISSION_DENIED", "lease-lost"),
     (NotTrusted, "UNAUTHENTICATED", "not-trusted"),
     (AgentTooOld, "UNIMPLEMENTED", "agent-too-old"),
