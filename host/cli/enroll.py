@@ -30,7 +30,7 @@ _valid_option = click.option(
 )
 
 
-@click.group("enroll", invoke_without_command=True, short_help="Let a board join: TLS from then on.")
+@click.group("enroll", invoke_without_command=True, short_help="Let boards join: certificates for both sides, renewed and revoked.")
 @_listen_option
 @click.option("--name", metavar="NAME", help="What the board will be called; its own host name by default.")
 @_valid_option

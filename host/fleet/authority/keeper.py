@@ -77,6 +77,7 @@ class Authority:
                 write_atomically(
                     self._key_path, _json(asdict(certificates.new_authority(socket.gethostname()))), mode=0o600
                 )
+        self.members()  # damage is found before a board waits for its certificate
         self.own_credentials()
 
     def pair(self) -> Pair:
