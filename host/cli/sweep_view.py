@@ -111,6 +111,7 @@ class SweepView:
     def _draw(self) -> Group:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         done, total = self._counts()
@@ -128,10 +129,11 @@ class SweepView:
             failures = sum(row.failed for row in self._rows.values())
         head = Text.assemble((self._name, "bold"), f"  {done} of {total} jobs{self._pace_text(done, total)}")
         counts = f"{failures} failed or skipped, {self._retried} tries repeated"
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=50), Text(counts, style="dim"))
         parts: list[RenderableType] = [
             head,
-            ProgressBar(total=max(total, 1), completed=done, width=60),
-            Text(counts, style="dim"),
+            bar,
             table,
         ]
         if len(rows) > room:
