@@ -73,3 +73,13 @@ def test_energy() -> None:
     errors = [row for row in rows if row["unit"] == "%" and row["goal"]]
     assert len(errors) == 10
     assert all(row["met"] for row in errors)
+
+
+def test_exclusive_use() -> None:
+    """Hosts and the agent are killed, and never do two use the device; whoever lives is served."""
+    rows = {row["metric"]: row for row in run("exclusive_use")["rows"]}
+    assert len([row for row in rows.values() if row["goal"]]) == 4
+    assert all(row["met"] for row in rows.values() if row["goal"])
+    assert rows["kills of hosts"]["value"] >= 3
+    assert rows["kills of the agent"]["value"] >= 1
+    assert rows["workers that ran"]["value"] >= 2

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from running_agent import wait_until
 
-from benchmarks.fake_agents import Behaviour, FakeAgents
+from benchmarks.fake_agent import Behaviour
+from benchmarks.fake_agents import FakeAgents
 from device_agent.contract.errors import LeaseLost
 from host.cli.errors import ExitCode
 from host.fleet.client import AgentClient

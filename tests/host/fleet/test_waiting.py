@@ -244,7 +244,8 @@ def test_a_tenancy_keeps_its_lease_from_call_to_call_and_frees_the_device_in_a_p
 
 
 def test_a_call_whose_lease_was_lost_is_repeated_under_a_new_one() -> None:
-    board, lost = Board(), []
+    board = Board()
+    lost: list[str] = []
     with Tenancy(board, "compress", pause_s=3600, on_lost=lost.append) as tenancy:
         board.lose = 2
         assert tenancy.run(board.work) == 7
