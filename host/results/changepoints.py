@@ -31,6 +31,8 @@ SHORT = 15.0
 SMALLEST_NOISE = 0.001
 #: With fewer points there is no noise to be told from a shift.
 FEWEST = 6
+#: A shift that begins among so many last points is recent; with fewer points in all than the second number none is an alarm.
+RECENT, FEWEST_FOR_ALARM = 3, 12
 _STEP = 0.1
 
 
@@ -100,6 +102,14 @@ def course_of(values: Sequence[float], variances: Sequence[float] | None = None)
     wide = student_quantile(0.95, max(1, len(series) - len(outliers) - len(segments)))
     shifts = tuple(_shift(before, after, deviations, wide) for before, after in itertools.pairwise(segments))
     return Course(segments=segments, shifts=shifts, outliers=tuple(outliers), noise=noise)
+
+
+def recent_rise(course: Course, *, recent: int = RECENT) -> Shift | None:
+    """Return the last shift if it is upwards and began among the last `recent` points; None otherwise, and in a short series."""
+    if not course.shifts or course.segments[-1].end < FEWEST_FOR_ALARM:
+        return None
+    last = course.shifts[-1]
+    return last if last.change > 0 and last.at >= course.segments[-1].end - recent else None
 
 
 def _noise_of_differences(series: Array) -> float:

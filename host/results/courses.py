@@ -7,15 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from device_agent.contract.errors import InvalidRequest
-from host.results.changepoints import Course, Shift, course_of
+from host.results.changepoints import RECENT, Course, Shift, course_of, recent_rise
 from host.results.compare_match import Entry, entries_of
 from host.results.compare_rules import Difference, Weight, differences, settings
 from host.results.compare_sides import find_side, parse_side
 from host.results.lines import ResultLine, list_lines
 from host.results.store import NotInHistory, ResultStore
 
-#: A shift that begins among so many last points is news.
-RECENT = 3
 #: Share of the points that must have enough undisturbed runs; else the median over all runs stands for every point.
 _QUIET = 0.9
 #: A small shift is found a point early or late.
@@ -46,7 +44,7 @@ class ModelCourse:
     """What one model did on one device with one setting: points in the order of time, values in the metric's base unit.
 
     `undisturbed` says whether medians are over undisturbed runs only. `suspect` says that the last point is out of line: a shift
-    may have begun with it, and only another measurement can tell.
+    may have begun with it, and only another measurement can tell. `slower` says whether the last shift is upwards and recent.
     """
 
     points: tuple[Entry, ...]
@@ -54,13 +52,8 @@ class ModelCourse:
     course: Course
     shifts: tuple[ExplainedShift, ...]
     suspect: bool
+    slower: bool
     undisturbed: bool
-
-    @property
-    def slower(self) -> ExplainedShift | None:
-        """The newest shift if it is recent and upwards, else None."""
-        last = self.shifts[-1] if self.shifts else None
-        return last if last is not None and last.recent and last.shift.change > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +134,7 @@ def _course(entries: Sequence[Entry], options: CourseOptions) -> ModelCourse:
         course=course,
         shifts=tuple(_explained(shift, points, options.recent) for shift in course.shifts),
         suspect=bool(course.outliers) and course.outliers[-1] == len(values) - 1,
+        slower=recent_rise(course, recent=options.recent) is not None,
         undisturbed=quiet,
     )
 

@@ -21,7 +21,7 @@ def courses_document(
         "model": model,
         "metric": metric,
         "courses": [_course(each, name_of) for each in courses],
-        "slower": any(each.slower is not None for each in courses),
+        "slower": any(each.slower for each in courses),
     }
 
 
@@ -53,7 +53,7 @@ def _course(course: ModelCourse, name_of: Callable[[str, str | None], str]) -> d
         ],
         "shifts": [_shift(each, course) for each in course.shifts],
         "suspect": course.suspect,
-        "slower": course.slower is not None,
+        "slower": course.slower,
     }
 
 
