@@ -46,7 +46,7 @@ def database_url(given: str | None = None) -> URL:
         return URL.create("sqlite", database=str(default_path()))
     try:
         url = make_url(text_)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise HistoryUnavailable(
             f"cannot use {without_password(text_)!r} as a database URL; sqlite:///FILE and "
             "postgresql+psycopg://USER@HOST/DATABASE are known"

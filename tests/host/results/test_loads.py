@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.migration import MigrationContext
+from databases import KINDS, empty_database
 from sqlalchemy import create_engine, inspect, text
 
 from device_agent.contract.artifact import ArtifactFormat
@@ -83,9 +85,10 @@ def load_measurement(*, sha256: str = "a" * 64, count: int = 300, highest: float
     )
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/history.sqlite"
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with empty_database(request.param, tmp_path) as found:
+        yield found
 
 
 def test_a_load_comes_back_identical(url: str) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import databases
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from databases import KINDS, empty_database
+from sqlalchemy import Connection, create_engine, text
 
 from device_agent.contract.artifact import ArtifactFormat
 from device_agent.contract.device import Channel, DeviceInfo, Quantity, RuntimeInfo
@@ -41,8 +44,11 @@ from device_agent.contract.settings import (
     Settings,
     Stopping,
 )
+from device_agent.contract.statistics import median
 from host.results.database import HistoryUnavailable
+from host.results.derived import refresh
 from host.results.environment import Environment, environment_difference
+from host.results.lines import list_lines
 from host.results.models import Base
 from host.results.samples import SamplesCorrupt, pack_runs, unpack_runs
 from host.results.schema import HEAD, DatabaseTooNew, alembic_config
@@ -128,9 +134,19 @@ def measurement(*, artifacts: int = 2, runs: int = 500, seed: int = 0) -> Measur
     )
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/history.sqlite"
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with empty_database(request.param, tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def changed(url: str) -> Iterator[Connection]:
+    """A transaction on a database past the history."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
 
 
 def test_a_measurement_comes_back_identical(url: str) -> None:
@@ -188,14 +204,14 @@ def test_listing_filters_and_goes_from_new_to_old(url: str) -> None:
     assert line.profile == "pi4"
 
 
-def test_equal_environments_are_stored_once(url: str, tmp_path: Path) -> None:
+def test_equal_environments_are_stored_once(url: str) -> None:
     with ResultStore.open(url) as store:
         for _ in range(3):
             store.add_measurement(measurement(artifacts=1), device=DEVICE, artifact_names=("a",))
-    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
-        assert connection.execute("SELECT count(*) FROM device_environments").fetchone() == (1,)
-        assert connection.execute("SELECT count(*) FROM host_environments").fetchone() == (1,)
-        assert connection.execute("SELECT count(*) FROM measurements").fetchone() == (3,)
+    counts = {"device_environments": 1, "host_environments": 1, "measurements": 3}
+    with changed(url) as connection:
+        for table, count in counts.items():
+            assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == count
 
 
 def test_a_failed_write_leaves_nothing(url: str) -> None:
@@ -231,9 +247,10 @@ def test_compressions_are_kept(url: str) -> None:
             store.add_compression({"target": {}})
 
 
-def test_a_result_that_was_acknowledged_survives_kill_minus_nine(url: str) -> None:
+def test_a_result_that_was_acknowledged_survives_kill_minus_nine(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/history.sqlite"
     script = (
-        "import os, signal, sys; sys.path[:0] = [sys.argv[2]]; import test_store as t\n"
+        "import os, signal, sys; sys.path[:0] = sys.argv[2:]; import test_store as t\n"
         "from host.results.store import ResultStore\n"
         "store = ResultStore.open(sys.argv[1])\n"
         "number = store.add_measurement(t.measurement(), device=t.DEVICE, artifact_names=('a', 'b'))\n"
@@ -241,7 +258,9 @@ def test_a_result_that_was_acknowledged_survives_kill_minus_nine(url: str) -> No
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, url, str(Path(__file__).parent)], capture_output=True, text=True
+        [sys.executable, "-c", script, url, str(Path(__file__).parent), str(Path(databases.__file__).parent)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == -9, done.stderr
     with ResultStore.open(url) as store:
@@ -260,21 +279,43 @@ def test_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(alembic_config()).get_current_head() == HEAD
 
 
-def test_the_first_schema_migrates_to_the_newest(url: str) -> None:
+def test_databases_of_every_version_migrate_to_the_newest(url: str) -> None:
     from alembic import command
 
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        command.upgrade(alembic_config(connection), "0001")
-    engine.dispose()
     with ResultStore.open(url) as store:
-        assert store.list_measurements() == ()
+        store.add_measurement(measurement(), device=DEVICE, artifact_names=("base", "half"), device_name="desk")
+        store.add_compression({"target": {}, "met": True, "plan": {}}, device=DEVICE)
+        lines = list_lines(store)
+    for version in ("0002", "0001"):
+        with changed(url) as connection:
+            command.downgrade(alembic_config(connection), version)
+        with ResultStore.open(url) as store:
+            # An older version did not know what the host calls a device. All else is found, or made from the samples.
+            assert list_lines(store) == tuple(replace(line, device_name=None) for line in lines)
+            assert store.get_measurement(1).measurement == measurement()
+    with changed(url) as connection:
+        assert len({*connection.execute(text("SELECT uuid FROM measurements")).scalars()} - {None}) == 1
 
 
-def test_a_newer_database_is_left_alone(url: str, tmp_path: Path) -> None:
+def test_derived_columns_are_made_anew(url: str) -> None:
+    with ResultStore.open(url) as store:
+        given = measurement(artifacts=1)
+        store.add_measurement(given, device=DEVICE, artifact_names=("a",))
+        (before,) = list_lines(store)
+        assert before.p50_ns == median(given.latencies_ns())
+        assert before.runs == len(given.latencies_ns())
+        with changed(url) as connection:
+            connection.execute(text("UPDATE measured_artifacts SET p50_ns = 1, runs = NULL, derived = 0"))
+            assert refresh(connection) == 1
+            assert refresh(connection) == 0
+            assert refresh(connection, everything=True) == 1
+        assert list_lines(store) == (before,)
+
+
+def test_a_newer_database_is_left_alone(url: str) -> None:
     ResultStore.open(url).close()
-    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with changed(url) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(DatabaseTooNew, match=r"schema 9999.*newer version.*pip install --upgrade"):
         ResultStore.open(url)
 
