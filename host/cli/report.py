@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from host.cli import render
-
-if TYPE_CHECKING:
-    from host.report.fleet.load import Wanted
-    from host.results.store import ResultStore
 
 SCHEMA = 1
 RECORD, PAGE = "record.json", "report.html"
@@ -90,14 +84,23 @@ def command(
 
         _deliver(report_page(record), out or path.parent / PAGE, plots, not no_png, {}, as_json)
         return
+    from host.cli.device_names import DeviceNames
     from host.report.fleet.load import load_fleet
     from host.report.fleet.page import fleet_page
+    from host.report.fleet.selection import Selection, wanted_of
     from host.results.store import ResultStore
 
+    selection = Selection(
+        sweep=sweep,
+        device=device,
+        artifact=artifact,
+        since=since,
+        out=None if out is None else str(out),
+        shared=url is not None,
+    )
+
     with ResultStore.open(url) as store:
-        data = load_fleet(
-            store, _wanted(store, sweep=sweep, device=device, artifact=artifact, since=since, out=out, url=url)
-        )
+        data = load_fleet(store, wanted_of(store, selection, DeviceNames()))
     more = {"results": len(data.results), "left_out": list(data.left_out)}
     _deliver(fleet_page(data), out or DEFAULT_OUT, plots, not no_png, more, as_json)
 
@@ -118,73 +121,6 @@ def _deliver(page: str, out: Path, plots: Path | None, png: bool, more: dict[str
     click.echo(f"report {out}")
     if drawn is not None:
         click.echo(f"plots  {plots} ({len(drawn)} files)")
-
-
-def _wanted(
-    store: ResultStore,
-    *,
-    sweep: str | None,
-    device: str | None,
-    artifact: str | None,
-    since: str | None,
-    out: Path | None,
-    url: str | None,
-) -> Wanted:
-    """Return which results were asked for, and the words for them. InvalidRequest, UnknownDevice, UnknownSweep, NotInHistory."""
-    from host.cli.device_names import DeviceNames
-    from host.report.fleet.load import Wanted
-    from host.report.fleet.sweeps import sweep_facts
-    from host.results.lines import LineFilter
-    from host.results.queue import StoreQueue
-
-    names = DeviceNames()
-    found = None
-    if sweep is not None:
-        with StoreQueue(store) as queue:
-            found = sweep_facts(queue, queue.find(sweep))
-    moment = None if since is None else moment_of(since)
-    wanted = LineFilter(
-        sweep_id=None if found is None else found.id,
-        devices=None if device is None else names.ids(store, device),
-        sha256=None if artifact is None else _hashes(store, artifact),
-        since=moment,
-    )
-    words = ["All results of the history" if found is None else f"All results of the sweep {found.name} (#{found.id})"]
-    words += [f"on {device}"] if device is not None else []
-    words += [f"of {artifact}"] if artifact is not None else []
-    words += [f"since {moment:%Y-%m-%d %H:%M} UTC"] if moment is not None else []
-    options = (("--sweep", sweep), ("--device", device), ("--artifact", artifact), ("--since", since), ("--out", out))
-    # The URL of a shared history may hold a password, so the page does not repeat it.
-    parts = ["host", "report", *(part for name, value in options if value is not None for part in (name, str(value)))]
-    return Wanted(
-        filter=wanted,
-        title=found.name if found is not None else artifact or "Measurements",
-        chosen=f"{' '.join(words)}.",
-        command=shlex.join(parts) + ("" if url is None else " --store URL"),
-        name_of=names.name,
-        sweep=found,
-    )
-
-
-def _hashes(store: ResultStore, artifact: str) -> tuple[str, ...]:
-    from device_agent.contract.errors import InvalidRequest
-    from host.results.compare_sides import find_side, parse_side
-
-    found = find_side(store, parse_side(artifact)).wanted
-    if found.sha256 is None:
-        raise InvalidRequest(f"{artifact!r} names no artifact; give its name, its file, or the beginning of its sha256")
-    return tuple(found.sha256)
-
-
-def moment_of(text: str) -> datetime:
-    """Return a date or a moment in UTC, such as 2026-11-20 or 2026-11-20T06:30. InvalidRequest for anything else."""
-    from device_agent.contract.errors import InvalidRequest
-
-    try:
-        found = datetime.fromisoformat(text.removesuffix("Z"))
-    except ValueError:
-        raise InvalidRequest(f"{text!r} is no date; write 2026-11-20, or 2026-11-20T06:30 in UTC") from None
-    return found.replace(tzinfo=timezone.utc) if found.tzinfo is None else found
 
 
 def _explain(record: dict[str, Any], as_json: bool) -> None:

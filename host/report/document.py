@@ -6,8 +6,9 @@ from host.report.markup import Markup, el
 from host.report.style import STYLE
 
 
-def document(title: str, *body: Markup, script: Markup | None = None, kind: str = "") -> str:
-    """Return a whole page around `body`, with the style of all reports. What `script` does must be no more than a convenience."""
+def document(title: str, *body: Markup, script: Markup | None = None, source: str | None = None, kind: str = "") -> str:
+    """Return a whole page around `body`, with the style of all reports. What `script` does, and the script at the path
+    `source`, must be no more than a convenience. `kind` is a class of the page."""
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -16,5 +17,7 @@ def document(title: str, *body: Markup, script: Markup | None = None, kind: str 
         el("style", Markup(STYLE)),
     )
     scripted = None if script is None else el("script", script)
+    if source is not None:
+        scripted = el("script", src=source)
     page = el("html", head, el("body", el("div", *body, class_=f"page {kind}".strip()), scripted), lang="en")
     return f"<!doctype html>\n{page}\n"

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable
 
 #: Elements without content or an end tag in HTML.
-_VOID = frozenset({"meta", "br", "hr", "link", "wbr"})
+_VOID = frozenset({"meta", "br", "hr", "link", "wbr", "input"})
 
 
 class Markup(str):

@@ -93,6 +93,14 @@ th button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:p
 th button::after{content:"";display:inline-block;width:1em;text-align:center}
 th[aria-sort=ascending] button::after{content:"↑"}th[aria-sort=descending] button::after{content:"↓"}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px;border-radius:3px}
+.code.busy{background:var(--surface);color:var(--accent)}.code.asking{background:var(--surface);color:var(--muted)}
+.progress{display:flex;height:9px;min-width:110px;border-radius:5px;background:var(--line);overflow:hidden;margin-top:6px}
+.progress i{display:block;height:100%;background:var(--accent)}.progress .bad{background:var(--bad)}
+.pages ul{margin:0 0 26px}.pages a[aria-current]{color:var(--ink);font-weight:600;text-decoration:none}
+.choose{display:flex;flex-wrap:wrap;gap:12px 18px;align-items:end;margin:18px 0}.choose label{display:grid;font-size:14px;
+color:var(--muted)}.choose input,.choose button{font:inherit;color:var(--ink);background:var(--bg);border:1px solid var(--base);
+border-radius:7px;padding:6px 11px;min-width:0}.choose button{background:var(--accent);color:var(--bg);border-color:var(--accent)}
+.tiles+.scroll,.tiles+section{margin-top:30px}
 .skip{position:absolute;left:-9999px}.skip:focus{left:16px;top:8px;background:var(--bg);padding:6px 12px}
 .small{font-size:13.5px;margin:4px 0 0}.after{margin-top:14px}
 .fleet{max-width:1240px}

@@ -59,10 +59,17 @@ class Wanted:
     sweep: SweepFacts | None = None
 
 
-def load_fleet(store: ResultStore, wanted: Wanted, *, now: datetime | None = None) -> FleetData:
-    """Return what the page shows. Raises HistoryUnavailable."""
+def load_fleet(
+    store: ResultStore,
+    wanted: Wanted,
+    *,
+    most: int = MOST_RESULTS,
+    samples: bool = True,
+    now: datetime | None = None,
+) -> FleetData:
+    """Return what the page shows, of `most` results, without `samples` neither single runs nor sensors. HistoryUnavailable."""
     total = count_lines(store, wanted.filter)
-    lines = list(islice(stream_lines(store, wanted.filter), MOST_RESULTS))
+    lines = list(islice(stream_lines(store, wanted.filter), most))
     wholes = _wholes(store, {line.measurement_id for line in lines})
     devices = _devices(store, {line.environment_id for line in lines})
     setups = setups_of(lines, wholes, devices, wanted.name_of)
@@ -79,8 +86,8 @@ def load_fleet(store: ResultStore, wanted: Wanted, *, now: datetime | None = Non
     if unread:
         left_out.append(f"{unread:,} results without a timed run")
     places = {(line.measurement_id, line.position): setups[index] for index, line in enumerate(lines)}
-    spreads = _spreads(store, results, places)
-    if len(spreads) < len({each.setup for each in results}):
+    spreads = _spreads(store, results, places) if samples else ()
+    if samples and len(spreads) < len({each.setup for each in results}):
         left_out.append("the distributions of most artifacts and settings: the largest groups are shown")
     return FleetData(
         title=wanted.title,
@@ -92,7 +99,7 @@ def load_fleet(store: ResultStore, wanted: Wanted, *, now: datetime | None = Non
         spreads=spreads,
         courses=tuple(
             course
-            for result, why in _worst_per_device(results)
+            for result, why in (_worst_per_device(results) if samples else ())
             if (course := course_of(store.get_measurement(result.measurement_id), result, why)) is not None
         ),
         layers=_layers(lines, wholes, places),
