@@ -10,6 +10,7 @@ import click
 
 from device_agent.bench_options import OPTIONS
 from host.cli.option_table import GroupedCommand, shared_options
+from host.cli.store_option import store_option
 from host.cli.waiting import exclusive, wait_option
 
 
@@ -19,9 +20,16 @@ from host.cli.waiting import exclusive, wait_option
 @shared_options(OPTIONS)
 @wait_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@store_option
 @click.option("--no-store", is_flag=True, help="Do not keep the result in the history.")
 def command(
-    models: tuple[str, ...], device: str, wait_s: float | None, as_json: bool, no_store: bool, **values: Any
+    models: tuple[str, ...],
+    device: str,
+    wait_s: float | None,
+    as_json: bool,
+    store_url: str | None,
+    no_store: bool,
+    **values: Any,
 ) -> None:
     """Measure MODEL on a device: latency, memory, and whether the figures can be trusted.
 
@@ -54,7 +62,7 @@ def command(
         if not no_store:
             from host.results.store import ResultStore
 
-            with ResultStore.open() as store:
+            with ResultStore.open(store_url) as store:
                 names = tuple(file.name for file in files)
                 number = store.add_measurement(
                     measurement, device=opened.info, artifact_names=names, device_name=opened.name

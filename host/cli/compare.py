@@ -8,6 +8,7 @@ import click
 
 from host.cli.errors import ExitCode
 from host.cli.quantities import fraction
+from host.cli.store_option import store_option
 from host.cli.waiting import wait_option
 
 
@@ -32,6 +33,7 @@ from host.cli.waiting import wait_option
 @click.option("--measure", is_flag=True, help="Measure both now, in turns on --device, and compare that.")
 @click.option("--max-time", metavar="TIME", help="With --measure: the longest time for each model.")
 @wait_option
+@store_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     baseline: str,
@@ -48,6 +50,7 @@ def command(
     measure: bool,
     max_time: str | None,
     wait_s: float | None,
+    store_url: str | None,
     as_json: bool,
 ) -> int:
     """Compare B, the candidate, with A, the baseline, on the results in the history.
@@ -90,7 +93,7 @@ def command(
         if value is not None and not measure:
             raise InvalidRequest(f"{flag} has no effect without --measure")
     names = DeviceNames()
-    with ResultStore.open() as store:
+    with ResultStore.open(store_url) as store:
         asked = (baseline, candidate)
         options: dict[str, Any] = {}
         if measure:

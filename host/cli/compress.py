@@ -16,6 +16,7 @@ import platformdirs
 from host.cli import render
 from host.cli.errors import ExitCode
 from host.cli.quantities import energy_budget, fraction, heights, latency_target, ratios, size_bytes
+from host.cli.store_option import store_option
 from host.cli.waiting import Waiting, how_to_wait, wait_option
 from host.compress.options import CRITERIA, RUNTIMES, SENSITIVITIES
 
@@ -148,6 +149,7 @@ if TYPE_CHECKING:
     help="Folder of the results; a run that was stopped goes on there. By default below the user's data folder.",
 )
 @wait_option
+@store_option
 @click.option("--explain", is_flag=True, help="Say at the end in words why each layer got its width.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def command(
@@ -185,6 +187,7 @@ def command(
     dry_run: bool,
     out: Path | None,
     wait_s: float | None,
+    store_url: str | None,
     explain: bool,
     as_json: bool,
 ) -> int:
@@ -246,7 +249,7 @@ def command(
     subject = load_subject(options)
     with ExitStack() as stack:
         lines = stack.enter_context(StageLines())
-        store = stack.enter_context(ResultStore.open())
+        store = stack.enter_context(ResultStore.open(store_url))
         opened = stack.enter_context(open_device(device))
         waiting = Waiting(None, lines.note)
         tenancy = Tenancy(opened.client, f"compress {model}", wait_s=wait_s, on_wait=waiting, on_lost=lines.note)

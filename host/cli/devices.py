@@ -12,6 +12,7 @@ from host.cli import render
 from host.cli.devices_install import install, upgrade, wheel
 from host.cli.devices_use import release, who
 from host.cli.errors import ExitCode
+from host.cli.store_option import store_option
 from host.fleet.inventory import ALL, LOCAL, Inventory, RegisteredDevice
 from host.fleet.selectors import check_tag, select
 
@@ -156,8 +157,9 @@ def tag(selector: str, changes: tuple[str, ...], as_json: bool) -> None:
 
 @command.command("info")
 @click.argument("name")
+@store_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def info(name: str, as_json: bool) -> None:
+def info(name: str, store_url: str | None, as_json: bool) -> None:
     """Ask a device what it is: board, processor, runtimes, sensors; and show which widths it was found to run fast."""
     from host.cli.granularity_view import granularity_table, known_granularity
     from host.fleet.devices import open_device
@@ -165,7 +167,7 @@ def info(name: str, as_json: bool) -> None:
 
     with open_device(name) as device:
         found, address = device.info, device.client.address
-    with ResultStore.open() as store:
+    with ResultStore.open(store_url) as store:
         widths = known_granularity(store, found)
     if as_json:
         document = {"schema": SCHEMA, "name": device.name, "info": _info_json(found), "granularity": widths}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from host.cli.errors import ExitCode
+from host.cli.store_option import store_option
 
 
 @click.command("history", short_help="Show a model's latency over time, and the day on which it shifted.")
@@ -19,6 +20,7 @@ from host.cli.errors import ExitCode
 @click.option(
     "--recent", type=click.IntRange(1), default=3, show_default=True, help="A shift this many points ago is recent."
 )
+@store_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     model: str,
@@ -30,6 +32,7 @@ def command(
     stable_only: bool,
     fail_if_slower: bool,
     recent: int,
+    store_url: str | None,
     as_json: bool,
 ) -> int:
     """Show the course of MODEL's results, and where its level shifted for good.
@@ -47,7 +50,7 @@ def command(
     from host.results.store import ResultStore
 
     names = DeviceNames()
-    with ResultStore.open() as store:
+    with ResultStore.open(store_url) as store:
         devices = None if device is None else names.ids(store, device)
         options = CourseOptions(
             metric=metric.replace("-", "_"), devices=devices, runtime=runtime, threads=threads,

@@ -11,6 +11,7 @@ import click
 from device_agent.load_options import OPTIONS
 from host.cli.errors import ExitCode
 from host.cli.option_table import GroupedCommand, shared_options
+from host.cli.store_option import store_option
 from host.cli.waiting import exclusive, wait_option
 
 
@@ -20,8 +21,11 @@ from host.cli.waiting import exclusive, wait_option
 @shared_options(OPTIONS)
 @wait_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@store_option
 @click.option("--no-store", is_flag=True, help="Do not keep the result in the history.")
-def command(model: str, device: str, wait_s: float | None, as_json: bool, no_store: bool, **values: Any) -> int:
+def command(
+    model: str, device: str, wait_s: float | None, as_json: bool, store_url: str | None, no_store: bool, **values: Any
+) -> int:
     """Put load on MODEL: how many requests per second a device serves, and how long they take while others wait.
 
     Without --rate and a bound, every stream takes its next request as soon as it is done with the last. With
@@ -52,7 +56,7 @@ def command(model: str, device: str, wait_s: float | None, as_json: bool, no_sto
             from host.results.loads import add_load
             from host.results.store import ResultStore
 
-            with ResultStore.open() as store:
+            with ResultStore.open(store_url) as store:
                 number = add_load(store, measurement, device=opened.info, artifact_name=name)
     document = load_document(
         measurement, artifact=artifact, device_name=opened.name, device=opened.info, load_id=number
