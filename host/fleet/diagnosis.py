@@ -14,29 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from device_agent.contract.errors import NotTrusted
-from device_agent.contract.joining import DEVICE_SUFFIX
+from device_agent.contract.joining import DEVICE_SUFFIX, HOST_SUFFIX
 from host.fleet.identity import Peer
 
 _TIMEOUT_S = 2.0
 
-#: What an agent's TLS says when it refuses this host, by the name of the alert in OpenSSL.
-_REFUSALS = {
-    "CERTIFICATE_EXPIRED": "takes this host's certificate for out of date. Is the clock of the board right (`date`)?",
-    "UNKNOWN_CA": "has joined another host's authority since",
-    "BAD_SIGNATURE": "has joined another host's authority since",
-    "DECRYPT_ERROR": "has joined another host's authority since",
-    "UNSUPPORTED_CERTIFICATE": "takes this host's certificate for one that cannot drive a device",
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What answered: its certificate (DER), None if it does not speak TLS; and the alert by which it refused us, None if it
-    did not.
-    """
+    """What answered: its certificate (DER), None if it does not speak TLS; and whether it hung up when it had seen ours."""
 
     certificate: bytes | None
-    alert: str | None = None
+    refused: bool = False
 
 
 def ask(address: str, peer: Peer | None, *, timeout_s: float = _TIMEOUT_S) -> Answer | None:
@@ -58,14 +47,14 @@ def ask(address: str, peer: Peer | None, *, timeout_s: float = _TIMEOUT_S) -> An
             with context.wrap_socket(plain, server_hostname=peer.name if peer else "boardfit") as secured:
                 certificate = secured.getpeercert(binary_form=True)
                 try:
-                    # Up to TLS 1.3 a refusal of our certificate comes after the handshake.
-                    secured.settimeout(timeout_s)
-                    secured.recv(1)
-                except ssl.SSLError as error:
-                    return Answer(certificate=certificate, alert=error.reason)
+                    # In TLS 1.3 the client is done before the server looks at its certificate. Then a gRPC server speaks
+                    # first, or closes without an alert.
+                    refused = not secured.recv(1)
+                except TimeoutError:
+                    refused = False
                 except OSError:
-                    pass
-                return Answer(certificate=certificate)
+                    refused = True
+                return Answer(certificate=certificate, refused=refused)
         except ssl.SSLError:
             return Answer(certificate=None)
         except OSError:
@@ -114,11 +103,12 @@ def _of_certificate(address: str, peer: Peer, answer: Answer, again: str) -> Not
     from host.fleet.authority import certificates
 
     assert answer.certificate is not None
+    own = peer.credentials
     try:
         found = certificates.look_into(answer.certificate)
     except ValueError as error:
         return NotTrusted(f"the agent at {address} shows a damaged certificate ({error}). {again}")
-    if not certificates.is_issued_by(answer.certificate, peer.credentials.authority_pem):
+    if not certificates.is_issued_by(answer.certificate, own.authority_pem):
         return NotTrusted(f"the agent at {address} shows a certificate that is not of this host's authority. {again}")
     if found.names != (peer.name,):
         shown = ", ".join(found.names) or "no name"
@@ -129,9 +119,16 @@ def _of_certificate(address: str, peer: Peer, answer: Answer, again: str) -> Not
     if found.expires_s < time.time():
         ended, now = (time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (found.expires_s, time.time()))
         return NotTrusted(f"the certificate of the agent at {address} ended on {ended}, and here it is {now}. {again}")
-    if answer.alert is not None:
-        words = next((words for name, words in _REFUSALS.items() if name in answer.alert), None)
-        return NotTrusted(f"the agent at {address} {words or f'refuses this host ({answer.alert})'} {again}")
+    if answer.refused and not own.name.endswith(HOST_SUFFIX):
+        return NotTrusted(
+            f"the agent at {address} lets in hosts only, and the certificate here is for {own.name}. {again}"
+        )
+    if answer.refused:
+        until = time.strftime("%Y-%m-%d", time.gmtime(own.expires_s))
+        return NotTrusted(
+            f"the agent at {address} refuses this host's certificate. Either the clock of the board is past {until} (look with "
+            f"`date` there), or it has joined another host's authority since. {again}"
+        )
     return None
 
 

@@ -132,7 +132,7 @@ def test_beyond_loopback_is_refused(tmp_path: Path) -> None:
     done = device_agent("serve", "--listen", "0.0.0.0:0", "--store", str(tmp_path / "store"))
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "no TLS yet" in done.stderr
+    assert "device-agent join" in done.stderr
     assert "--insecure" in done.stderr
 
 
