@@ -78,7 +78,8 @@ class FakeFleet:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until the standard input ends."""
-    from benchmarks.fake_agents import Behaviour, FakeAgents, FakeJob
+    from benchmarks.fake_agent import Behaviour, FakeJob
+    from benchmarks.fake_agents import FakeAgents
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fake_fleet", description=__doc__)
     parser.add_argument("--count", type=int, required=True)

@@ -45,9 +45,9 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     # What is under way when a cable is pulled is sent twice. Left to itself the window grows to megabytes, most of them in the
-    # sender's buffers; this much is 50 Mbit/s over 80 ms. A longer message still passes in one piece.
+    # sender's buffers; this much is 39 Mbit/s over 80 ms. A longer message still passes in one piece.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 512 * 1024),
+    ("grpc.http2.lookahead_bytes", 384 * 1024),
 )
 
 

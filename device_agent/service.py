@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ from device_agent.contract.errors import (
     AgentStopping,
     DeadlineExceeded,
     InvalidRequest,
+    UploadConflict,
 )
 from device_agent.contract.transfer import UploadHeader
 from device_agent.exclusive import CANCEL_AGAIN_S
@@ -38,6 +40,9 @@ UPLOAD_IDLE_S = 60.0
 INFER_IDLE_S = 300.0
 #: A caller that reads nothing keeps others from the device, too.
 READ_IDLE_S = 60.0
+#: An upload from which nothing has come for so long gives way to another of the same artifact: the host notices a cut link long
+#: before the agent does, and comes again.
+UPLOAD_YIELDS_S = 3.0
 
 _log = logging.getLogger(__name__)
 _Context = Any  # grpc.aio.ServicerContext; grpc has no type hints in the versions that boards have
@@ -53,6 +58,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
         # happens to the call in between.
         self._trim: asyncio.TimerHandle | None = None
         self._uploads: set[asyncio.Task[Any]] = set()
+        self._receiving: dict[str, _Receiving] = {}
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     @property
@@ -95,9 +101,42 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             return await self._receive(header, messages)
 
     async def _receive(self, header: UploadHeader, messages: AsyncIterator[Any]) -> pb.UploadArtifactResponse:
+        sha256 = header.artifact.sha256
+        await self._oust_silent(sha256)
         upload = await self._begin(header)
         if upload is None:
-            return codec.upload_response_to_pb(self._agent.store.get(header.artifact.sha256))
+            return codec.upload_response_to_pb(self._agent.store.get(sha256))
+        task = asyncio.current_task()
+        assert task is not None
+        receiving = self._receiving[sha256] = _Receiving(task, asyncio.get_running_loop().time())
+        try:
+            return await self._write_all(upload, messages, receiving)
+        except asyncio.CancelledError:
+            if not receiving.ousted:
+                raise
+            raise UploadConflict(
+                f"nothing of {header.artifact.name!r} came for {UPLOAD_YIELDS_S:g} s, and another upload of it took over"
+            ) from None
+        finally:
+            receiving.ended.set()
+            if self._receiving.get(sha256) is receiving:
+                del self._receiving[sha256]
+
+    async def _oust_silent(self, sha256: str) -> None:
+        """End an upload of this artifact from which nothing comes any more; what came of it is on the disk then."""
+        other = self._receiving.get(sha256)
+        loop = asyncio.get_running_loop()
+        if other is None or loop.time() - other.heard_s < UPLOAD_YIELDS_S:
+            return
+        other.ousted = True
+        while not other.ended.is_set():
+            other.task.cancel()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(other.ended.wait(), CANCEL_AGAIN_S)
+
+    async def _write_all(
+        self, upload: Upload, messages: AsyncIterator[Any], receiving: _Receiving
+    ) -> pb.UploadArtifactResponse:
         writing: Future[None] | None = None
         chunks: list[bytes] = []
         size = 0
@@ -117,6 +156,7 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
 
         try:
             async for message in messages:
+                receiving.heard_s = loop.time()
                 chunk = codec.upload_chunk_from_pb(message)
                 chunks.append(chunk)
                 size += len(chunk)
@@ -236,6 +276,16 @@ class AgentService(agent_pb2_grpc.AgentServicer):  # type: ignore[misc]  # gener
             # The thread may open the file all the same; nobody is left to write it.
             opening.add_done_callback(_close_opened)
             raise
+
+
+@dataclass(slots=True)
+class _Receiving:
+    """An upload under way: its call, when its last message came (event loop's time), and whether another took its place."""
+
+    task: asyncio.Task[Any]
+    heard_s: float
+    ousted: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Callable[[Any], None]:

@@ -24,6 +24,10 @@ from device_agent.contract.transfer import HeldBytes
 
 #: One mebibyte moves fastest (500 MB/s raw on loopback; 64 KiB chunks reach 200); the contract allows two.
 CHUNK_BYTES = 2**20
+#: The agent gets a chunk whole or not at all, so what a slow link brings of it before a cut is lost. A chunk is to take no longer
+#: than this to send, unless it is one of the smallest.
+CHUNK_S = 0.025
+SMALL_CHUNK_BYTES = 2**15
 #: The slowest link that an upload's deadline allows for, in bytes per second.
 SLOWEST_LINK = 100_000
 #: Errors after which the same bytes may get through.
@@ -45,9 +49,12 @@ class PushReport:
 
 @dataclass(slots=True, kw_only=True)
 class Retry:
-    """How often and after how long an upload is tried again. Progress resets the count. Delays double and are jittered."""
+    """How often and after how long an upload is tried again. Progress resets the count. Delays double and are jittered.
 
-    attempts: int = 6
+    By default a cut link is waited out for about a minute: somebody has to find the cable.
+    """
+
+    attempts: int = 16
     first_delay_s: float = 0.2
     longest_delay_s: float = 5.0
     sleep: Callable[[float], None] = time.sleep
@@ -77,15 +84,41 @@ def describe_file(path: Path, name: str | None = None) -> Artifact:
     return Artifact(sha256=digest.hexdigest(), format=format_, size_bytes=size, name=name or path.name)
 
 
-def chunks(file: BinaryIO, offset: int, size: int, count: Callable[[int], None]) -> Iterator[bytes]:
+class ChunkSizes:
+    """How large a chunk may be on this link. It begins small, since buffers take the first ones at any speed."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._taken_at: float | None = None
+        self._rate: float | None = None
+        self.size = SMALL_CHUNK_BYTES
+
+    def taken(self, count: int) -> None:
+        """Note that `count` bytes have been taken since the last call. The first call begins the measuring."""
+        now = self._clock()
+        if self._taken_at is not None:
+            rate = count / max(now - self._taken_at, 1e-6)
+            # Slower is believed at once, faster by and by: a full buffer tells the truth, an emptied one does not.
+            self._rate = rate if self._rate is None else min(rate, 0.75 * self._rate + 0.25 * rate)
+            wanted = int(self._rate * CHUNK_S)
+            self.size = min(max(wanted, SMALL_CHUNK_BYTES), 2 * self.size, CHUNK_BYTES)
+        self._taken_at = now
+
+
+def chunks(
+    file: BinaryIO, offset: int, size: int, count: Callable[[int], None], sizes: ChunkSizes | None = None
+) -> Iterator[bytes]:
     """Yield the bytes of `file` from `offset` up to `size`, and tell `count` the position after each chunk."""
+    sizes = sizes or ChunkSizes()
+    sizes.taken(0)
     file.seek(offset)
     while offset < size:
-        chunk = file.read(min(CHUNK_BYTES, size - offset))
+        chunk = file.read(min(sizes.size, size - offset))
         if not chunk:
             return  # the file has shrunk since it was hashed; the agent will say so
         offset += len(chunk)
         yield chunk
+        sizes.taken(len(chunk))
         count(offset)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from running_agent import RunningAgent, StartAgent, wait_until
-from wire_client import Connect, WireClient, artifact_of
+from wire_client import Connect, WireClient, artifact_of, error_of
 
 from device_agent import codec
 from device_agent.contract.artifact import Artifact
@@ -117,3 +117,15 @@ def test_nothing_is_appended_once_it_is_closed(upload: Upload, tmp_path: Path) -
     upload.close()
     upload.keep([b"and half"])
     assert (tmp_path / "partial" / upload.artifact.sha256).read_bytes() == b"half "
+
+
+def test_a_silent_upload_gives_way_to_another(
+    client: WireClient, slow: SlowUpload, connect: Connect, agent: RunningAgent
+) -> None:
+    """The host notices a cut before the agent does, and must not be told that another upload is under way."""
+    artifact = artifact_of(DATA)
+    wait_until(lambda: client.held(artifact.sha256).offset == 3 * CHUNK, "what came is on the disk")
+    wait_until(lambda: uploaded(connect(agent), artifact, 3 * CHUNK), "it takes over when the first has been silent")
+    with pytest.raises(grpc.RpcError) as cut:
+        slow.call.result()
+    assert isinstance(error_of(cut.value), UploadConflict), "the first one is told that it may come again"

@@ -13,7 +13,7 @@ import pytest
 
 from device_agent.contract.errors import ArtifactNotFound
 from host.fleet.client import AgentClient
-from host.fleet.upload import CHUNK_BYTES, Retry
+from host.fleet.upload import CHUNK_BYTES, CHUNK_S, SMALL_CHUNK_BYTES, ChunkSizes, Retry
 
 
 def random_file(folder: Path, size: int, seed: int = 0) -> Path:
@@ -70,3 +70,27 @@ def test_a_push_goes_on_after_the_agent_is_killed(start: Callable[..., Any], tmp
     assert path.stat().st_size < report.bytes_sent < 2 * path.stat().st_size
     stored = next(each for each in store.rglob(report.artifact.sha256) if each.is_file())
     assert stored.read_bytes() == path.read_bytes()
+
+
+def sizes_on_a_link(rate: float, buffered: int, count: int) -> list[int]:
+    """The sizes of so many chunks where a buffer takes the first bytes at once, and the link the others at its rate."""
+    now, room = 0.0, float(buffered)
+    sizes = ChunkSizes(clock=lambda: now)
+    sizes.taken(0)
+    found = []
+    for _ in range(count):
+        found.append(sizes.size)
+        now += max(0.0, sizes.size - room) / rate + 1e-4
+        room = max(0.0, room - sizes.size)
+        sizes.taken(sizes.size)
+    return found
+
+
+def test_chunks_grow_to_what_the_link_takes() -> None:
+    """A chunk that is cut is lost, so on a slow link it is small; on a fast one large chunks move fastest."""
+    assert sizes_on_a_link(100e6, 0, 40)[-1] == CHUNK_BYTES
+    assert set(sizes_on_a_link(50e3, 0, 40)) == {SMALL_CHUNK_BYTES}
+    slow = sizes_on_a_link(2.5e6, 400_000, 60)
+    assert slow[0] == SMALL_CHUNK_BYTES
+    assert max(slow) < CHUNK_BYTES, "a buffer that is filled at once is not taken for a fast link"
+    assert slow[-1] == pytest.approx(2.5e6 * CHUNK_S, rel=0.2)
