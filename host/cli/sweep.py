@@ -184,6 +184,8 @@ def _run(
 ) -> int:
     from host.cli import render, sweep_tables
     from host.cli.sweep_view import SweepView
+    from host.fleet.devices import open_device
+    from host.fleet.inventory import Inventory
     from host.results.lines import LineFilter, list_lines
     from host.sweep.events import DeviceSetAside
     from host.sweep.limits import limits_of
@@ -205,7 +207,14 @@ def _run(
             for listener in listeners:
                 listener(event)
 
-        runner = SweepRunner(queue, sweep, limits_of(dict(sweep.document.get("limits", {}))), on_event=tell)
+        inventory = Inventory()  # one for all devices, so that its file is read once
+        runner = SweepRunner(
+            queue,
+            sweep,
+            limits_of(dict(sweep.document.get("limits", {}))),
+            on_event=tell,
+            open_device=lambda name: open_device(name, inventory=inventory),
+        )
         stack.enter_context(view)
         stack.enter_context(_interruptible(runner, view))
         result = runner.run()

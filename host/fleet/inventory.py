@@ -66,6 +66,7 @@ class Inventory:
 
             path = user_config_path("boardfit") / "devices.json"
         self.path = path
+        self._seen: tuple[tuple[int, int, int], dict[str, RegisteredDevice]] | None = None
 
     def devices(self) -> tuple[RegisteredDevice, ...]:
         """Return all devices by name. Raises InventoryCorrupt."""
@@ -128,6 +129,24 @@ class Inventory:
         return tuple(changed.values())
 
     def _read(self) -> dict[str, RegisteredDevice]:
+        """Return the devices as the file has them; a file that was not replaced since the last time is not read again."""
+        state = self._state()
+        seen = self._seen
+        if state is not None and seen is not None and seen[0] == state:
+            return dict(seen[1])
+        devices = self._parse()
+        # Looked at before and after, so that what is kept is never older than its state says.
+        self._seen = (state, devices) if state is not None and state == self._state() else None
+        return dict(devices)
+
+    def _state(self) -> tuple[int, int, int] | None:
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def _parse(self) -> dict[str, RegisteredDevice]:
         try:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
