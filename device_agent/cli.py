@@ -16,6 +16,8 @@ from device_agent.contract.errors import BoardfitError, InvalidRequest
 from device_agent.quantities import size_bytes
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
     from device_agent.bench_options import Option
     from device_agent.credentials import LiveCredentials
     from device_agent.profiles import Profile
@@ -92,6 +94,11 @@ def _serve(options: argparse.Namespace) -> int:
             )
             return USAGE
         _say(f"warning: {address} is open to everyone on the network, unencrypted (--insecure)")
+    if options.announce:
+        from device_agent import announce
+
+        announce.check(address.host)
+    announcing: list[Popen[bytes]] = []
     bound_heap()
     quota = options.quota or _default_quota(options.store)
     store = ArtifactStore(options.store, quota_bytes=quota)
@@ -110,9 +117,26 @@ def _serve(options: argparse.Namespace) -> int:
             sensors=found.sensors,
             missing_sensors=found.missing,
         )
-        asyncio.run(serve(agent, address, announce=_announce, credentials=trusted))
+
+        def listening(at: ListenAddress) -> None:
+            _announce(at)
+            if options.announce:
+                told = announce.Announcement(
+                    address=at.host,
+                    port=at.port,
+                    device_id=store.device_id(),
+                    profile=None if profile is None else profile.name,
+                    board=describe_board().board,
+                    version=__version__,
+                    joined=trusted is not None,
+                )
+                announcing.append(announce.start(told))
+
+        asyncio.run(serve(agent, address, announce=listening, credentials=trusted))
         return agent.exit_code
     finally:
+        for process in announcing:
+            announce.stop(process)
         store.close()
 
 
@@ -233,6 +257,9 @@ def _parser(*, with_bench: bool = True) -> argparse.ArgumentParser:
         type=_reads(size_bytes),
         metavar="SIZE",
         help="room for artifacts, such as 500M or 2Gi; default: 2 GiB, or half of the free disk where that is less",
+    )
+    serve.add_argument(
+        "--announce", action="store_true", help="let hosts in the network find it by mDNS; needs zeroconf"
     )
     serve.add_argument("--insecure", action="store_true", help="allow an address that others can reach, without TLS")
     _add_meter_option(serve)

@@ -30,6 +30,7 @@ _ONLY_BINARY = (
     "numpy",
     "psutil",
     "cryptography",
+    "zeroconf",
     *(need.partition(">=")[0] for need in PACKAGES.values()),
 )
 _LAST_LINES = 4

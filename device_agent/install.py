@@ -157,7 +157,8 @@ class Installer:
                 "or start this with another python3"
             )
         self._say(f"{self._here}: installs {' and '.join(extras)}")
-        return extras
+        # Where hosts are to find it by mDNS.
+        return (*extras, "discover") if "--announce" in self._options.serve else extras
 
     def _check(self) -> None:
         """Find out what is wanting before anything is changed."""

@@ -1,4 +1,4 @@
-"""`host devices add|import|list|tag|info|remove`; who|release are in devices_use, install|upgrade|wheel in devices_install."""
+"""`host devices add|import|list|tag|info|remove`; the other commands are in devices_discover, devices_install and devices_use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host.cli import render
+from host.cli.devices_discover import discover
 from host.cli.devices_install import install, upgrade, wheel
 from host.cli.devices_use import release, who
 from host.cli.errors import ExitCode
@@ -235,6 +236,7 @@ def remove(name: str, as_json: bool) -> None:
 
 command.add_command(who)
 command.add_command(release)
+command.add_command(discover)
 command.add_command(install)
 command.add_command(upgrade)
 command.add_command(wheel)
