@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -113,15 +114,28 @@ def command(
             CompareOptions(
                 across=across, stable_only=stable_only, last=last, difference=least, bounds=parsed, **options
             ),
+            files=[Path(text) if Path(text).is_file() else None for text in (baseline, candidate)],
         )
     document = compare_document(result, name_of=names.name)
     if measure:
         document |= {"baseline": baseline, "candidate": candidate}
     if as_json:
         render.print_json(document)
+        warn(document)
     else:
         print_result(document)
     return exit_code(document, undecided=undecided)
+
+
+def warn(document: dict[str, Any]) -> None:
+    """Say on stderr what could not be decided or compared, since nobody reads a JSON document while a build runs."""
+    for row in document["rows"]:
+        for bound in row["bounds"]:
+            if bound["met"] == "undecided":
+                click.echo(f"warning: {row['device']['name']}: {bound['text']} is undecided: {bound['hint']}", err=True)
+    for refused in document["refused"]:
+        texts = "; ".join(each["text"] for each in refused["differences"])
+        click.echo(f"warning: {refused['device']['name']}: not compared, environments differ in {texts}", err=True)
 
 
 def exit_code(document: dict[str, Any], *, undecided: str) -> ExitCode:

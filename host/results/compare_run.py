@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from device_agent.contract.decision import DIFFERENCE, ERROR_RATE, DecisionCode, code_of
@@ -72,14 +73,22 @@ class Comparison:
     truncated: bool
 
 
-def compare(store: ResultStore, baseline: str, candidate: str, options: CompareOptions | None = None) -> Comparison:
-    """Compare what the texts name (see compare_sides).
+def compare(
+    store: ResultStore,
+    baseline: str,
+    candidate: str,
+    options: CompareOptions | None = None,
+    *,
+    files: Sequence[Path | None] = (None, None),
+) -> Comparison:
+    """Compare what the texts name (see compare_sides). `files` are the models' own where the texts do not name them.
 
     Raises InvalidRequest for texts that make no sense, NotInHistory where a side has no results, or the two none of one model
     on one device. Results that may not be compared are in `refused`.
     """
     options = options or CompareOptions()
     sides = [find_side(store, parse_side(text)) for text in (baseline, candidate)]
+    paths = [side.path or path for side, path in zip(sides, files, strict=True)]
     across = allowed_fields({*options.across, *implied_differences(sides[0].side, sides[1].side)})
     found = [_lines(store, side, options) for side in sides]
     shared = {(line.measurement_id, line.position) for line in found[0]} & {
@@ -107,7 +116,7 @@ def compare(store: ResultStore, baseline: str, candidate: str, options: CompareO
         baseline=sides[0],
         candidate=sides[1],
         rows=tuple(
-            _row(each, {**figures.changes(each), **_of_files(store, sides, each, confidence)}, options)
+            _row(each, {**figures.changes(each), **_of_files(store, paths, each, confidence)}, options)
             for each in matches
         ),
         refused=tuple(refused),
@@ -182,14 +191,12 @@ def _nothing_shared(
     )
 
 
-def _of_files(store: ResultStore, sides: Sequence[FoundSide], found: Match, confidence: float) -> dict[str, Change]:
+def _of_files(store: ResultStore, paths: Sequence[Path | None], found: Match, confidence: float) -> dict[str, Change]:
     """Return the changes of size and accuracy, where each side is one model."""
     if found.model is not None:
         return {}
     files = [entries[0].line.sha256 for entries in (found.baseline, found.candidate)]
-    facts = [
-        {**stored_facts(store, sha256), **file_facts(side.path)} for side, sha256 in zip(sides, files, strict=True)
-    ]
+    facts = [{**stored_facts(store, sha256), **file_facts(path)} for path, sha256 in zip(paths, files, strict=True)]
     return file_changes(*facts, confidence=confidence)
 
 

@@ -59,7 +59,9 @@ def test_undecided_passes_with_a_hint_unless_it_shall_fail(host: Callable[..., A
     passed = host("compare", "a.onnx", "b.onnx", *limit)
     assert passed.code == 0
     assert "undecided" in passed.out
-    assert host("compare", "a.onnx", "b.onnx", *limit, "--undecided", "fail").code == 3
+    failed = host("compare", "a.onnx", "b.onnx", *limit, "--undecided", "fail", "--json")
+    assert failed.code == 3
+    assert "p50 > +5% is undecided" in failed.err
 
 
 def test_other_environments_are_refused_with_the_field(host: Callable[..., Any], slower: ResultStore) -> None:
@@ -172,6 +174,7 @@ def test_a_pair_is_measured_when_asked(
     validate(ran.document, "compare")
     (row,) = ran.document["rows"]
     assert row["metrics"]["p50"]["method"] == "paired"
+    assert row["metrics"]["size"]["method"] == "exact"
     assert row["device"]["name"] == "bench-board"
     assert (row["baseline"]["name"], row["candidate"]["name"]) == ("tiny.onnx", "zeros.onnx")
     again = host("compare", str(model), str(tmp_path / "zeros.onnx"), "--json")
