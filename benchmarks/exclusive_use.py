@@ -37,11 +37,13 @@ from benchmarks.table import Benchmark, CannotMeasure, Goal, Row, judged, progre
 
 HOSTS = 5
 #: In its quick form, too, this one kills the agent once and stops a host once.
-SEED = 67
+SEED = 39
 #: Of a hundred acts, so many hit the agent, and so many stop a host for a while; the others kill hosts.
 AGENT_PERCENT, STOP_PERCENT = 8, 8
-#: Between two acts; a worker takes about as long to start.
-MEAN_S = 0.5
+#: What is waited for before something is killed, and the longest time after that: a worker that runs, a lease, nothing.
+MOMENTS = (("workers.log", 0.3), ("workers.log", 0.3), ("workers.log", 0.05), ("hosts.log", 0.6), (None, 1.0))
+#: Where nothing of the kind happens for so long, the moment has come all the same.
+MOMENT_S = 4.0
 _SERVED_S = 120.0
 
 
@@ -69,7 +71,7 @@ class Span:
 
 def measure(quick: bool) -> list[Row]:
     """Run both parts and return the rows."""
-    steps = 5_000 if quick else 300_000
+    steps = 5_000 if quick else 200_000
     progress(f"{steps} random steps in memory")
     start = time.perf_counter()
     world = random_steps(seed=5, steps=steps)
@@ -78,7 +80,7 @@ def measure(quick: bool) -> list[Row]:
         Row(metric="in memory: leases given", value=world.given, unit="leases"),
         Row(metric="in memory: time", value=time.perf_counter() - start, unit="s"),
     ]
-    kills, hosts = (5, 3) if quick else (400, HOSTS)
+    kills, hosts = (5, 3) if quick else (300, HOSTS)
     with tempfile.TemporaryDirectory(prefix="boardfit-exclusive-") as folder:
         trial = run_trial(Path(folder), kills=kills, seed=SEED, hosts=hosts)
         return rows + _rows(trial)
@@ -96,7 +98,7 @@ def run_trial(folder: Path, *, kills: int, seed: int, hosts: int = HOSTS) -> Tri
         while _holder(folder) is None:  # the agent still looks for its runtimes
             time.sleep(0.05)
         while trial.host_kills + trial.agent_kills < kills:
-            time.sleep(rng.expovariate(1 / MEAN_S))
+            _moment(folder, rng)
             crew.wake()
             dice = rng.randrange(100)
             if dice < AGENT_PERCENT:
@@ -123,6 +125,21 @@ def run_trial(folder: Path, *, kills: int, seed: int, hosts: int = HOSTS) -> Tri
         agent.stop()
     trial.seconds = time.monotonic() - started
     return trial
+
+
+def _moment(folder: Path, rng: random.Random) -> None:
+    """Wait for one of MOMENTS."""
+    name, longest_s = rng.choice(MOMENTS)
+    delay_s, end = rng.uniform(0, longest_s), time.monotonic() + MOMENT_S
+    if name is not None:
+        size = _size(folder / name)
+        while _size(folder / name) == size and time.monotonic() < end:
+            time.sleep(0.005)
+    time.sleep(delay_s)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 class _Crew:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from running_agent import RunningAgent, StartAgent, wait_until
+from running_agent import RunningAgent, StartAgent, wait_until, workers_of
 from wire_client import ENDLESS, SHORT, Connect, WireClient, artifact_of, error_of
 
 from device_agent import __version__, codec, service
@@ -26,6 +27,7 @@ from device_agent.contract.errors import (
     ModelRejected,
     RuntimeUnavailable,
 )
+from device_agent.contract.lease import Lease
 from device_agent.contract.measurement import Phase, Progress, Reading, ReadingBatch, Run, RunBatch, RunKind
 from device_agent.contract.settings import InputKind, Settings
 from device_agent.contract.transfer import HeldBytes, InferHeader, UploadHeader
@@ -178,6 +180,42 @@ class TestLease:
         with pytest.raises(LeaseLost, match="expired, was released"):
             client.put(tiny_onnx, token=lease.token)
         assert client.put(tiny_onnx)
+
+    def test_a_job_ends_with_its_lease_and_its_host_is_told(
+        self, client: WireClient, agent: RunningAgent, connect: Connect, tiny_onnx: Path
+    ) -> None:
+        artifact = client.put(tiny_onnx)
+        lease = client.acquire("ann", "compress resnet20", ttl_s=4.0)
+        running = client.start_measure(artifact, stopping=ENDLESS, token=lease.token)
+        next(running)
+        assert workers_of(agent.process.pid)
+        request = codec.queue_request_to_pb(holder="bob", reason="bench", ttl_s=30, ticket="b" * 16, hold_s=10)
+        other = connect(agent)
+        while not isinstance(codec.queue_response_from_pb(other.call("QueueLease", request)), Lease):
+            pass
+        assert not workers_of(agent.process.pid)
+        with pytest.raises(LeaseLost, match=r"measuring .* was ended on the device: the lease of 'ann' expired"):
+            client.drain(running)
+
+    def test_an_upload_ends_with_its_lease(self, client: WireClient, tiny_onnx: Path) -> None:
+        lease = client.acquire("ann", "compress resnet20", ttl_s=30.0)
+        artifact = artifact_of(tiny_onnx.read_bytes(), "tiny.onnx")
+        sent = threading.Event()
+
+        def parts() -> Iterator[Any]:
+            yield codec.upload_header_to_pb(UploadHeader(artifact=artifact), lease.token)
+            yield codec.upload_chunk_to_pb(tiny_onnx.read_bytes()[:10])
+            sent.set()
+            threading.Event().wait(20)  # a link that is silent from now on
+
+        call = client.stub.UploadArtifact.future(parts())
+        assert sent.wait(20)
+        wait_until(lambda: bool(client.call("DescribeUse", pb.DescribeUseRequest()).jobs), "the upload counts as use")
+        client.call("ReleaseLease", codec.release_request_to_pb(lease.token))
+        with pytest.raises(grpc.RpcError) as caught:
+            call.result()
+        assert isinstance(error_of(caught.value), LeaseLost)
+        client.acquire("bob")
 
     def test_a_restart_voids_it(
         self, start: StartAgent, agent: RunningAgent, client: WireClient, connect: Connect, tiny_onnx: Path
