@@ -91,14 +91,14 @@ def covered(rng: np.random.Generator, draws: int, one: int, other: int, repeats:
 def measure(quick: bool) -> list[Row]:
     """Return the rows; half a minute for all."""
     rng = np.random.default_rng(5)
-    draws = 60 if quick else 1500
+    draws = 30 if quick else 1500
     rows: list[Row] = []
     progress("false alarms")
     for count in (8, 20, 100):
         share = false_alarms(rng, draws, count, gaussian)
         rows.append(_row(f"false alarms, histories of {count} points", share, draws, RARE))
     rows.append(_row("false alarms, 100 points, heavy tails", false_alarms(rng, draws, 100, heavy), draws))
-    mornings = 4 if quick else 150
+    mornings = 2 if quick else 150
     rows.append(
         _row("100 mornings, --fail-if-slower on any of them", alarmed_mornings(rng, mornings, 100), mornings, RARE)
     )

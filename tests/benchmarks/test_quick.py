@@ -51,7 +51,18 @@ def run(name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["bounds", "disturbed", "idle_agent", "fidelity", "latency_model", "sampler", "startup", "verdicts"]
+    "name",
+    [
+        "bounds",
+        "changepoints",
+        "disturbed",
+        "idle_agent",
+        "fidelity",
+        "latency_model",
+        "sampler",
+        "startup",
+        "verdicts",
+    ],
 )
 def test_quick(name: str) -> None:
     run(name)
