@@ -110,7 +110,7 @@ def find_side(store: ResultStore, side: Side) -> FoundSide:
     if sweep is not None:
         number = _sweep(store, sweep)
         if number is None:
-            raise NotInHistory(f"the history has no sweep {sweep}; `host sweep list` shows those that it has")
+            raise NotInHistory(f"the history has no sweep {sweep}; `host sweep --list` shows those that it has")
         wanted = replace(wanted, sweep_id=number)
     return FoundSide(side=side, wanted=wanted, artifact=artifact, path=path)
 
