@@ -1,4 +1,4 @@
-"""Statistics that stand beside the raw samples, so that a list of a million results reads no samples: a cache, made anew at will."""
+"""Statistics that stand beside the raw samples, so that a list of a million results needs none: a cache, made anew at will."""
 
 from __future__ import annotations
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import struct
 import subprocess
 import sys
+import zlib
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -50,7 +53,7 @@ from host.results.derived import refresh
 from host.results.environment import Environment, environment_difference
 from host.results.lines import list_lines
 from host.results.models import Base
-from host.results.samples import SamplesCorrupt, pack_runs, unpack_runs
+from host.results.samples import SamplesCorrupt, pack_runs, unpack_readings, unpack_runs
 from host.results.schema import HEAD, DatabaseTooNew, alembic_config
 from host.results.store import NotInHistory, ResultStore
 
@@ -177,10 +180,31 @@ def test_raw_runs_take_little_space() -> None:
     ]
     blob = pack_runs(runs)
     assert unpack_runs(blob) == tuple(runs)
-    assert len(blob) < 5 * len(runs)
+    assert len(blob) < 3 * len(runs)
 
 
-@pytest.mark.parametrize("blob", [b"", b"BFR1", b"BFR1\x01\0\0\0junk", pack_runs([])[:-3], b"XXXX" + pack_runs([])[4:]])
+def test_samples_in_the_first_layouts_are_still_read() -> None:
+    given = measurement()
+    runs = given.runs
+    starts = [run.start_ns for run in runs]
+    columns = (
+        array("H", [run.artifact for run in runs]),
+        array("B", [1 + list(RunKind).index(run.kind) for run in runs]),
+        array("I", [run.turn for run in runs]),
+        array("q", [start - before for start, before in zip(starts, [0, *starts], strict=False)]),
+        array("q", [run.latency_ns for run in runs]),
+        array("B", [run.disturbed for run in runs]),
+    )
+    body = b"".join(column.tobytes() for column in columns)
+    assert unpack_runs(b"BFR1" + struct.pack("<I", len(runs)) + zlib.compress(body)) == runs
+    readings = (Reading(channel="b", time_ns=5, value=0.5), Reading(channel="a", time_ns=7, value=1.5))
+    body = struct.pack("<2H2q2d", 1, 0, 5, 2, 0.5, 1.5)
+    assert unpack_readings(["a", "b"], b"BFD1\2\0\0\0" + zlib.compress(body)) == readings
+    with pytest.raises(SamplesCorrupt, match="beyond the 1"):
+        unpack_readings(["a"], b"BFD1\2\0\0\0" + zlib.compress(body))
+
+
+@pytest.mark.parametrize("blob", [b"", b"BFR2", b"BFR1\x01\0\0\0junk", pack_runs([])[:-3], b"XXXX" + pack_runs([])[4:]])
 def test_damaged_samples_are_named(blob: bytes) -> None:
     with pytest.raises(SamplesCorrupt, match="stored samples"):
         unpack_runs(blob)
