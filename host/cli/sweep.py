@@ -197,7 +197,7 @@ def _run(
     estimate_s = None if plan is None else plan.estimate.wall_s
     with ExitStack() as stack:
         view = SweepView(sweep.name, queue.progress(sweep.id), estimate_s=estimate_s)
-        listeners = [view.on_event]
+        listeners: list[Callable[[SweepEvent], None]] = [view.on_event]
         if log is not None:
             listeners.append(stack.enter_context(_logging(log)))
 

@@ -104,6 +104,7 @@ class SweepRunner:
         self._open: dict[str, Device] = {}
         self._reached: set[str] = set()
         self._retried = self._dropped = 0
+        self._ask_again = 0.0
         self._error: BaseException | None = None
         self._finished = threading.Event()
 
@@ -207,9 +208,12 @@ class SweepRunner:
 
     def _begin_devices(self, workers: dict[str, threading.Thread]) -> None:
         limit = self.limits.devices_at_once
+        if workers and self.pace.now() < self._ask_again:
+            return  # devices often end together, and the store need not be asked after each
         while len(workers) < limit and not self.stopping.is_set():
             name = self.queue.take_device(self.sweep_id, self.controller, limit=limit, ttl_s=self.timing.ttl_s)
             if name is None:
+                self._ask_again = self.pace.now() + _SOONEST_S
                 return
             with self._lock:
                 memory = self._memories.setdefault(name, DeviceMemory())
@@ -234,7 +238,10 @@ class SweepRunner:
     def _wait(self, workers: dict[str, threading.Thread]) -> bool:
         """Wait for something to happen, or for something to be due; return whether the sweep was asked to stop."""
         seconds = _LATEST_S
-        if not self.stopping.is_set() and len(workers) < self.limits.devices_at_once:
+        soon_s = self._ask_again - self.pace.now()
+        if workers and soon_s > 0:
+            seconds = soon_s
+        elif not self.stopping.is_set() and len(workers) < self.limits.devices_at_once:
             due_s = self.queue.due_in_s(self.sweep_id)
             seconds = _LATEST_S if due_s is None else min(max(due_s, _SOONEST_S), _LATEST_S)
         message = self.pace.next_message(self._messages, seconds, idle=not workers)
