@@ -89,7 +89,8 @@ class Dashboard:
         number = request.path_params["number"]
         view = self._view(number)
         title = f"{view.sweep.name} (#{number})"
-        report = el("p", el("a", "Report on its results", href=f"/report?sweep=%23{number}"))
+        link = el("a", "Report on its results", href=f"/report?sweep=%23{number}")
+        report = el("p", link, class_="after")
         live = f"/live/sweeps/{number}"
         return HTMLResponse(pages.page("/sweeps", title, report, live=live, live_content=pages.sweep(view)))
 

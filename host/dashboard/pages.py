@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from urllib.parse import urlencode
 
 from host.cli import render
@@ -69,7 +68,7 @@ def fleet(seen: Sequence[Seen], problem: str | None) -> Markup:
         [
             el("p", problem, class_="verdict unmet") if problem else None,
             _tiles(tiles),
-            sortable(columns, (_device(each) for each in seen), right=("temperature",)),
+            sortable(columns, (_device(each) for each in seen), right=("temperature",), whole=("device", "asked")),
         ]
     )
 
@@ -111,7 +110,7 @@ def _work(answer: Answer | None) -> str:
     if answer is None:
         return render.DASH
     if answer.error is not None:
-        return answer.error
+        return first_sentence(answer.error)
     use = answer.use
     if use is None or not _is_busy(answer):
         return render.DASH
@@ -168,7 +167,7 @@ def sweep(view: SweepView) -> Markup:
         lost = each.failed + each.skipped
         now = ", ".join(view.running.get(each.device, ())) or render.DASH
         if each.set_aside is not None:
-            now = f"set aside: {each.set_aside}"
+            now = f"set aside: {first_sentence(each.set_aside)}"
         speed = view.rates.get(each.device)
         rows.append(
             (
@@ -199,10 +198,15 @@ def sweep(view: SweepView) -> Markup:
     return join(
         [
             _tiles(tiles),
-            section("devices", "Devices", table(columns, rows, right=columns[2:6])),
+            section("devices", "Devices", table(columns, rows, right=columns[2:6], whole=("device",))),
             failures,
         ]
     )
+
+
+def first_sentence(text: str) -> str:
+    """Return what happened, without the advice: the commands give that."""
+    return text.partition(". ")[0]
 
 
 def progress_bar(done: int, failed: int, total: int) -> Markup:
@@ -245,7 +249,7 @@ def history(data: FleetData | None, choice: Choice, problem: str | None = None) 
     return join(
         [
             form,
-            el("p", f"{data.chosen} ", link),
+            el("p", f"{data.chosen} ", link, class_="after"),
             timeline.repeats(data),
             summary.table(data) or el("p", "The history has no such results.", class_="verdict open"),
             el("ul", *notes, class_="plain") if notes else None,
@@ -278,8 +282,3 @@ def _tiles(tiles: Sequence[tuple[str, str, str]]) -> Markup:
         ),
         class_="tiles",
     )
-
-
-def moment() -> str:
-    """Return the time that a page was made, for people."""
-    return f"{datetime.now(timezone.utc):%H:%M:%S} UTC"

@@ -9,13 +9,19 @@ from host.report.markup import Markup, el, join
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), marked: Iterable[int] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
+    marked: Iterable[int] = (),
 ) -> Markup:
-    """Return a table whose first column names its rows; columns in `right` hold figures, rows in `marked` stand out."""
+    """Return a table whose first column names its rows; columns in `right` hold figures, those in `whole` words that must not be
+    broken, rows in `marked` stand out."""
     chosen = set(marked)
 
     def cell(index: int, text: str) -> Markup:
-        style = "n" if columns[index] in right else None
+        style = _style(columns[index], right, whole)
         return el("td", text, class_=style) if index else el("th", text, scope="row", class_=style)
 
     head = el("tr", *(el("th", each, scope="col", class_="n" if each in right else None) for each in columns))
@@ -36,11 +42,13 @@ class Cell:
     absent: bool = False
 
 
-def sortable(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Sequence[str] = ()) -> Markup:
+def sortable(
+    columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Sequence[str] = (), whole: Sequence[str] = ()
+) -> Markup:
     """Return a table like `table`, whose columns the reader may sort where the script SORTING runs."""
 
     def cell(index: int, each: Cell) -> Markup:
-        style = "n" if columns[index] in right else None
+        style = _style(columns[index], right, whole)
         data = "" if each.absent else None if each.value is None else f"{each.value:.9g}"
         if index:
             return el("td", each.shown, class_=style, data_v=data)
@@ -72,6 +80,10 @@ return up?order:-order});
 body.append(...rows.map(([,row])=>row))})})}
 """
 )
+
+
+def _style(column: str, right: Sequence[str], whole: Sequence[str]) -> str | None:
+    return "n" if column in right else "w" if column in whole else None
 
 
 def folded(summary: str, content: Markup) -> Markup:

@@ -61,9 +61,10 @@ def wanted_of(store: ResultStore, selection: Selection, names: Names) -> Wanted:
         sha256=None if selection.artifact is None else _hashes(store, selection.artifact),
         since=moment,
     )
-    words = ["All results of the history" if found is None else f"All results of the sweep {found.name} (#{found.id})"]
-    words += [f"on {selection.device}"] if selection.device is not None else []
+    words = ["All results"]
     words += [f"of {selection.artifact}"] if selection.artifact is not None else []
+    words += [f"on {selection.device}"] if selection.device is not None else []
+    words += ["in the history" if found is None else f"in the sweep {found.name} (#{found.id})"]
     words += [f"since {moment:%Y-%m-%d %H:%M} UTC"] if moment is not None else []
     options = [(f"--{name}", getattr(selection, name)) for name in ("sweep", "device", "artifact", "since", "out")]
     parts = ["host", "report", *(part for name, value in options if value is not None for part in (name, value))]

@@ -117,7 +117,7 @@ def table(data: FleetData) -> Markup | None:
         "Summary",
         el("p", words),
         _by_profile(every, names) if len(every) > MANY_ROWS else None,
-        sortable(columns, (_row(each, names, repeated) for each in shown), right=columns[2:-2]),
+        sortable(columns, (_row(each, names, repeated) for each in shown), right=columns[2:-2], whole=("device",)),
     )
 
 
