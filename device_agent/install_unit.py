@@ -46,7 +46,6 @@ class Unit:
             + UNIT,
             "[Unit]",
             "Description=Boardfit agent: measures neural networks on this board",
-            "Documentation=https://pypi.org/project/boardfit/",
             "Wants=network-online.target",
             "After=network-online.target",
             # A version on trial that fails is followed by the one before; that takes two starts.
@@ -84,6 +83,8 @@ class Unit:
             "ProtectClock=yes",
             "ProtectControlGroups=yes",
             "ProtectHostname=yes",
+            "ProtectProc=invisible",
+            "RemoveIPC=yes",
             "ProtectKernelLogs=yes",
             "ProtectKernelModules=yes",
             "ProtectKernelTunables=yes",
