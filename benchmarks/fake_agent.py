@@ -47,6 +47,7 @@ from device_agent.contract.measurement import (
 )
 from device_agent.contract.settings import MeasureRequest
 from device_agent.contract.transfer import HeldBytes, UploadHeader
+from device_agent.sensors import Sensor
 
 _TEMPERATURE = Channel(name="soc", quantity=Quantity.TEMPERATURE, site="soc", source="made up", interval_s=1.0)
 
@@ -151,6 +152,22 @@ class FakeStore:
         """Do nothing."""
 
 
+class _Thermometer(Sensor):
+    """A sensor that says what it is told."""
+
+    interval_s = 1.0
+
+    def __init__(self, temperature_c: Callable[[], float]) -> None:
+        self._temperature_c = temperature_c
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        return (_TEMPERATURE,)
+
+    def read(self, now_ns: int) -> tuple[Reading, ...]:
+        return (Reading(channel=_TEMPERATURE.name, time_ns=now_ns, value=self._temperature_c()),)
+
+
 class FakeAgent(Agent):
     """The real agent with a made-up board and made-up measuring. `record` is given every measurement that ended."""
 
@@ -163,8 +180,9 @@ class FakeAgent(Agent):
         rng: random.Random,
         record: Callable[[FakeJob], None],
     ) -> None:
-        super().__init__(store, describe_board=_no_board, profile=None, sensors=())  # type: ignore[arg-type]
         self.info, self.behaviour, self.rng = info, behaviour, rng
+        thermometer = _Thermometer(lambda: self.behaviour.temperature_c)
+        super().__init__(store, describe_board=_no_board, profile=None, sensors=(thermometer,))  # type: ignore[arg-type]
         self._record = record
 
     async def describe(self) -> DeviceInfo:
