@@ -19,12 +19,13 @@ _STREAM_S = 300.0
 def answers(session: Session, file: ExportedModel, images: Images, latency_ns: float) -> np.ndarray:
     """Return the class (N,) that the device answers for each image of the data, -1 where an output is not finite."""
     at_once = max(1, int(_STREAM_S * 1e9 / max(latency_ns, 1.0)))
-    started = time.perf_counter_ns()
+    started, waited = time.perf_counter_ns(), session.measuring.waited_ns
     parts = [
         session.measuring.outputs(file, for_files(session, images[start : start + at_once]))
         for start in range(0, len(images), at_once)
     ]
-    session.measuring.device_ns += time.perf_counter_ns() - started
+    waited = session.measuring.waited_ns - waited
+    session.measuring.device_ns += time.perf_counter_ns() - started - waited
     return _classes(np.concatenate(parts))
 
 

@@ -90,6 +90,11 @@ class Measuring:
         self._on_event = on_event
         self._tenancy = tenancy
 
+    @property
+    def waited_ns(self) -> int:
+        """How long the device was waited for so far, while others had it."""
+        return 0 if self._tenancy is None else round(self._tenancy.waited_s * 1e9)
+
     def push(self, path: Path, name: str) -> str:
         """Bring a file to the device and return its hash; a file that is there already moves no bytes."""
         return self._alone(lambda: self.device.client.push(path, name=name).artifact.sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
@@ -59,6 +60,8 @@ class Tenancy:
         self._on_wait = on_wait
         self._on_lost = on_lost
         self._pause_s = pause_s
+        #: What was spent on waiting for leases so far.
+        self.waited_s = 0.0
         self._lock = threading.Lock()
         self._held: ExitStack | None = None
         self._timer: threading.Timer | None = None
@@ -95,11 +98,14 @@ class Tenancy:
 
     def _take(self, wait_s: float | None) -> None:
         with self._lock:
-            if self._held is None:
-                with ExitStack() as stack:
-                    lease = self._client.lease(self._holder, self._reason, wait_s=wait_s, on_wait=self._on_wait)
-                    stack.enter_context(lease)
-                    self._held = stack.pop_all()
+            if self._held is not None:
+                return
+            start_s = time.monotonic()
+            with ExitStack() as stack:
+                lease = self._client.lease(self._holder, self._reason, wait_s=wait_s, on_wait=self._on_wait)
+                stack.enter_context(lease)
+                self._held = stack.pop_all()
+            self.waited_s += time.monotonic() - start_s
 
     def _give_up(self) -> None:
         held, self._held = self._held, None
