@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("host.cli.train", "Train a model on a data set, to a checkpoint."),
     "compress": ("host.cli.compress", "Compress a model against latencies measured on a device."),
     "report": ("host.cli.report", "Make an HTML report of a compression, a sweep, or the history."),
+    "store": ("host.cli.store", "The history itself: what is in it, export, import, check."),
     "dashboard": ("host.cli.dashboard", "Show fleet, running sweeps and history in a browser."),
 }
 
