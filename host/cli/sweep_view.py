@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+import click
+
 from host.cli import render
 from host.sweep import events
 from host.sweep.job import DeviceProgress
@@ -79,7 +81,7 @@ class SweepView:
             line = event_line(event)
             if line is not None:
                 done, total = self._counts()
-                self._console.print(f"[{done}/{total}] {line}", markup=False, soft_wrap=True)
+                click.echo(f"[{done}/{total}] {line}", err=True)
 
     def _take(self, event: events.SweepEvent) -> None:
         if isinstance(event, events.JobsMoved):
@@ -160,7 +162,7 @@ def _state(event: events.SweepEvent) -> str | None:
     if isinstance(event, events.DeviceWaited):
         return f"place {event.position} in the queue" + (f" behind {event.holder}" if event.holder else "")
     if isinstance(event, events.DeviceSetAside):
-        return f"away, tried again in {render.seconds_text(event.wait_s)}"
+        return f"set aside, tried again in {render.seconds_text(event.wait_s)}"
     if isinstance(event, events.DeviceEnded):
         return "waiting for its turn"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 from collections.abc import Callable
@@ -64,7 +65,10 @@ class StoreFailed(Exception):
 
 @dataclass(slots=True)
 class DeviceMemory:
-    """What a sweep remembers of a device between its turns. `away_since` is None while it answers."""
+    """What a sweep remembers of a device between its turns.
+
+    `away_since` is None while it answers, and minus infinity where waiting alone will not bring it back.
+    """
 
     alike: Alike = field(default_factory=Alike)
     info: DeviceInfo | None = None
@@ -323,12 +327,12 @@ class DeviceWork:
         sweep.emit(events.DeviceSetAside(device=self._name, reason=str(error), wait_s=wait_s))
 
     def _give_up(self, error: BoardfitError) -> None:
-        """Skip the device's jobs that cannot be moved: what is wrong with it will not pass."""
-        sweep = self._sweep
+        """Set the device aside for as long as may be: somebody has to do something about it. Its jobs are kept for then."""
+        sweep, wait_s = self._sweep, self._sweep.timing.aside.longest_s
         sweep.move_jobs(self._name)
-        count = self._store(sweep.queue.skip, sweep.sweep_id, self._name, str(error))
-        if count:
-            sweep.emit(events.JobsSkipped(device=self._name, count=count, reason=str(error)))
+        self._memory.away_since = -math.inf
+        self._store(sweep.queue.set_aside, sweep.sweep_id, self._name, str(error), wait_s=wait_s)
+        sweep.emit(events.DeviceSetAside(device=self._name, reason=str(error), wait_s=wait_s))
 
     def _pause(self, seconds: float) -> None:
         self._sweep.pace.wait(self._sweep.stopping, seconds)

@@ -23,7 +23,6 @@ from device_agent.contract.errors import (
     WorkerCrashed,
 )
 from host.sweep import events
-from host.sweep.job import JobState
 from host.sweep.limits import CoolDown, Limits
 from host.sweep.reactions import Backoff
 
@@ -228,7 +227,7 @@ def test_a_lost_lease_costs_no_attempt(tmp_path: Path) -> None:
     assert fleet.devices["one"].opened == 2
 
 
-def test_what_will_not_pass_gives_the_device_up(tmp_path: Path) -> None:
+def test_what_will_not_pass_by_itself_is_not_waited_for(tmp_path: Path) -> None:
     fleet = Fleet.of("old", "new")
 
     def open_(_number: int) -> None:
@@ -237,9 +236,12 @@ def test_what_will_not_pass_gives_the_device_up(tmp_path: Path) -> None:
     fleet.devices["old"].on_open = open_
     fleet.create(jobs_of([artifact_in(tmp_path)], ["old", "new"], repeats=2))
     result = fleet.run()
-    assert (result.count("done"), result.count("skipped")) == (2, 2)
+    assert (result.count("done"), result.count("waiting")) == (2, 2)
     assert fleet.devices["old"].opened == 1
-    assert {job.error for job in fleet.queue.jobs(1, state=JobState.SKIPPED)} == {"upgrade it"}
+    assert [event.reason for event in fleet.seen(events.DeviceSetAside)] == ["upgrade it"]
+    fleet.devices["old"].on_open = lambda _number: None
+    fleet.pace.wait(threading.Event(), 300)
+    assert fleet.run().count("done") == 4
 
 
 def test_an_evicted_artifact_is_sent_again(tmp_path: Path) -> None:
