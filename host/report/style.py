@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 STYLE = """
-:root{color-scheme:light dark;--bg:#fff;--surface:#f5f6f8;--ink:#161a20;--muted:#58616e;--line:#dfe3e9;--base:#98a2b0;
+:root{color-scheme:light dark;--bg:#fff;--surface:#f5f6f8;--ink:#161a20;--muted:#58616e;--line:#dfe3e9;--base:#858f9e;
 --accent:#0a66c2;--second:#b4570b;--third:#7a3fb0;--good:#12703a;--good-bg:#e4f4ea;--bad:#a82018;--bad-bg:#fbe9e7}
 @media screen and (prefers-color-scheme:dark){:root{--bg:#101318;--surface:#191e25;--ink:#e9ecf1;--muted:#a0a9b6;--line:#2c333d;
 --base:#717d8d;--accent:#5badf7;--second:#f0a35e;--third:#c79bf0;--good:#62d195;--good-bg:#12301f;--bad:#ff9087;--bad-bg:#3a1b18}}

@@ -29,7 +29,7 @@ def table(
         el("tr", *(cell(index, text) for index, text in enumerate(row)), class_="taken" if place in chosen else None)
         for place, row in enumerate(rows)
     ]
-    return el("div", el("table", el("thead", head), el("tbody", *body)), class_="scroll")
+    return _scrolled(el("table", el("thead", head), el("tbody", *body)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +57,7 @@ def sortable(
     head = el("tr", *(el("th", each, scope="col", class_="n" if each in right else None) for each in columns))
     body = [el("tr", *(cell(index, each) for index, each in enumerate(row))) for row in rows]
     made = el("table", el("thead", head), el("tbody", *body), class_="sortable")
-    return el(
-        "div", made, class_="scroll", tabindex="0", role="region", aria_label="Table, may be wider than the screen"
-    )
+    return _scrolled(made)
 
 
 #: Puts a button into every heading of `sortable` tables. Absent values stay at the end in both directions.
@@ -80,6 +78,13 @@ return up?order:-order});
 body.append(...rows.map(([,row])=>row))})})}
 """
 )
+
+
+def _scrolled(made: Markup) -> Markup:
+    # What scrolls has to be reached by keyboard, and what can be reached needs a name.
+    return el(
+        "div", made, class_="scroll", tabindex="0", role="region", aria_label="Table, may be wider than the screen"
+    )
 
 
 def _style(column: str, right: Sequence[str], whole: Sequence[str]) -> str | None:
