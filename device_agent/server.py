@@ -18,6 +18,7 @@ from device_agent.agent import Agent
 from device_agent.contract.errors import InvalidRequest
 from device_agent.contract.transfer import MAX_MESSAGE_BYTES
 from device_agent.heap import trim_heap
+from device_agent.pages import GRPC, release_code
 from device_agent.service import AgentService
 from device_agent.switching import VARIABLE
 from device_agent.wire.v1 import agent_pb2_grpc
@@ -133,6 +134,7 @@ async def serve(
     gc.collect()
     gc.freeze()
     trim_heap()
+    release_code(GRPC)
     await stop.wait()
     await agent.stop()
     await service.stop()

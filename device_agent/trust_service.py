@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from device_agent.admission import Admission
 from device_agent.agent import Agent
 from device_agent.codec import joining
 from device_agent.guard import reports_errors
+from device_agent.heap import trim_heap
+from device_agent.pages import GRPC, release_code
 from device_agent.wire.v1 import join_pb2 as pb
 from device_agent.wire.v1 import join_pb2_grpc
+
+_SETTLE_AFTER_S = 1.0
 
 
 class TrustService(join_pb2_grpc.TrustServicer):  # type: ignore[misc]  # generated code is untyped
@@ -19,6 +24,7 @@ class TrustService(join_pb2_grpc.TrustServicer):  # type: ignore[misc]  # genera
         self._agent = agent
         self.admission: Admission | None = admission
         self._own = admission
+        self._settling: asyncio.TimerHandle | None = None
 
     @property
     def stopping(self) -> bool:
@@ -27,6 +33,7 @@ class TrustService(join_pb2_grpc.TrustServicer):  # type: ignore[misc]  # genera
 
     @reports_errors
     async def ExchangeRevocations(self, request: pb.SignedRevocations, context: Any) -> pb.ExchangeRevocationsResponse:
+        self._settle_soon()  # every host asks this right after its handshake
         return joining.newer_to_pb(await self._own.exchange(joining.revocations_from_pb(request)))
 
     @reports_errors
@@ -39,6 +46,17 @@ class TrustService(join_pb2_grpc.TrustServicer):  # type: ignore[misc]  # genera
     ) -> pb.InstallCertificateResponse:
         await self._own.install(*joining.install_from_pb(request))
         return joining.installed_to_pb()
+
+    def _settle_soon(self) -> None:
+        """Give back what the handshake took, once for hosts in quick succession."""
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = asyncio.get_running_loop().call_later(_SETTLE_AFTER_S, _settle)
+
+
+def _settle() -> None:
+    trim_heap()
+    release_code(GRPC)
 
 
 def add_to(server: Any, agent: Agent, admission: Admission) -> None:
