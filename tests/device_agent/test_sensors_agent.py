@@ -18,6 +18,7 @@ from device_agent.contract.device import Quantity
 from device_agent.contract.measurement import ReadingBatch
 from device_agent.contract.settings import Stopping
 from device_agent.sensors.recording import recorded_output
+from host.fleet.client import AgentClient
 
 
 def can_mount() -> bool:
@@ -61,10 +62,15 @@ def test_power_arrives_while_a_model_is_timed(
         assert files <= {channel.name for channel in info.channels}
         assert "power" not in {one.kind for one in info.missing_sensors}
         power = {channel.name for channel in info.channels if channel.quantity is Quantity.POWER}
+        with AgentClient(agent.address) as host:
+            apart = {one.channel: one.value for one in host.read_sensors()}
         stopping = Stopping(min_time_s=2.0, max_time_s=2.0, precision=None)
         events, result = client.measure(client.put(tiny_onnx), stopping=stopping, idle_s=0.0)
     finally:
         agent.stop()
+    warm = {channel.name for channel in info.channels if channel.quantity is Quantity.TEMPERATURE}
+    assert warm
+    assert {name: apart.get(name) for name in warm} == {name: golden_of(board)["readings"].get(name) for name in warm}
     timed = next(window for window in result.windows if window.kind.value == "timed")
     readings = [one for event in events if isinstance(event, ReadingBatch) for one in event.readings]
     during = [one for one in readings if timed.start_ns <= one.time_ns <= timed.end_ns]
