@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from histories import add, sha256_of
+
+from host.results.store import ResultStore
 
 FIXTURE = Path(__file__).parents[2] / "fixtures/records/compress.json"
 
@@ -52,3 +55,40 @@ def test_what_is_no_finished_run_is_refused(host: Callable[..., Any], folder: Pa
         assert failed.code == 2
         assert "name a record.json of host compress" in failed.err
     assert host("report", str(folder), "--explain", "--out", "x.html").code == 2
+
+
+def test_the_history_becomes_a_page_and_charts(host: Callable[..., Any], tmp_path: Path) -> None:
+    with ResultStore.open() as store:
+        for threads in (1, 2):
+            add(store, "a.onnx", sha256_of("a"), 1.0 / threads, threads=threads)
+    out, plots = tmp_path / "pages" / "fleet.html", tmp_path / "plots"
+    done = host("report", "--artifact", "a", "--out", str(out), "--plots", str(plots), "--no-png", "--json")
+    document = done.document
+    assert (document["schema"], document["report"], document["results"], document["left_out"]) == (1, str(out), 2, [])
+    assert sorted(document["plots"]) == sorted(str(path) for path in plots.iterdir())
+    assert all(path.endswith(".svg") for path in document["plots"])
+    page = out.read_text()
+    assert "All results of a in the history." in page
+    assert page.count("<svg") == len(document["plots"])
+
+
+def test_charts_of_a_compression_are_files_too(host: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    done = host("report", str(folder), "--plots", str(tmp_path / "plots"), "--no-png")
+    assert done.code == 0
+    count = (folder / "report.html").read_text().count("<svg")
+    assert len(list((tmp_path / "plots").glob("*.svg"))) == count
+    assert f"({count} files)" in done.out
+
+
+def test_what_does_not_go_together_is_refused(host: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    for arguments, word in (
+        ((str(folder), "--sweep", "x"), "--sweep has no effect"),
+        (("--explain",), "--explain is for FOLDER"),
+        (("--no-png",), "--plots"),
+        (("--since", "yesterday"), "is no date"),
+    ):
+        failed = host("report", *arguments)
+        assert failed.code == 2
+        assert word in failed.err
+    assert "has no sweep nothing" in host("report", "--sweep", "nothing").err
+    assert not list(tmp_path.glob("*.html"))
