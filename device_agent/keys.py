@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 from abc import ABC, abstractmethod
@@ -66,8 +67,16 @@ def key_maker() -> KeyMaker:
 async def in_child(action: str, **values: str) -> dict[str, str]:
     """Let a process of its own do `action` (see `main`). Raises its errors, and RuntimeUnavailable if it does not end well."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "device_agent.keys", stdin=-1, stdout=-1, start_new_session=True
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "device_agent.keys",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        cwd="/",
+        # It finds the same modules as the agent, wherever that was started from.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+    )
     try:
         request = json.dumps({"action": action, **values}).encode()
         answer, _ = await asyncio.wait_for(process.communicate(request), _CHILD_S)
