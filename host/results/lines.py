@@ -117,10 +117,8 @@ def list_lines(
         query = query.where(tuple_(*order) < tuple_(before.created_at, before.measurement_id, before.position))
     query = query.order_by(*(column.desc() for column in order)).limit(limit)
     with store.reading() as session:
-        return tuple(
-            ResultLine(verdicts=tuple(row.verdicts), **{name: getattr(row, name) for name in _PLAIN})
-            for row in session.execute(query)
-        )
+        # By position: a night is thousands of lines, and looking each value up by its name takes longer than the query.
+        return tuple(_line_of(dict(zip(_ORDER, row, strict=True))) for row in session.connection().execute(query))
 
 
 def stream_lines(store: ResultStore, wanted: LineFilter | None = None) -> Iterator[ResultLine]:
@@ -172,10 +170,16 @@ def _filtered(query: Any, wanted: LineFilter) -> Any:
     return query.where(*conditions)
 
 
-_OWN = {"profile", "job_key", "job_options", "repeat"}
+def _line_of(values: dict[str, Any]) -> ResultLine:
+    values["verdicts"] = tuple(values["verdicts"])
+    return ResultLine(**values)
+
+
+_OWN = ("profile", "job_key", "job_options", "repeat")
 _PLAIN = tuple(name for name in ResultLine.__dataclass_fields__ if name != "verdicts")
 _COLUMNS = (
     models.MeasuredArtifact.device_environment_id.label("environment_id"),
     models.MeasuredArtifact.verdicts,
-    *(getattr(models.MeasuredArtifact, name) for name in _PLAIN if name not in _OWN | {"environment_id"}),
+    *(getattr(models.MeasuredArtifact, name) for name in _PLAIN if name not in (*_OWN, "environment_id")),
 )
+_ORDER = ("environment_id", "verdicts", *(name for name in _PLAIN if name not in (*_OWN, "environment_id")), *_OWN)
