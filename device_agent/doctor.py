@@ -41,6 +41,7 @@ def examine_system(store: Path) -> tuple[Finding, ...]:
     findings += [broken] if broken is not None else []
     findings += doctor_system.runtime_findings(here, runtimes)
     findings.append(doctor_system.clock_finding(time.time(), doctor_system.kernel_clock_is_synchronised()))
+    findings.append(doctor_system.credentials_finding(store, time.time()))
     findings += doctor_system.boot_findings(LIVE)
     findings += doctor_system.disk_findings(store)
     port = doctor_system.port_finding(DEFAULT_PORT)

@@ -26,6 +26,7 @@ _LEAST_DISK_BYTES = 200 * 2**20
 _LITTLE_DISK_BYTES = 2**30
 _SLOW_FSYNC_S = 0.1
 _FSYNCS = 5
+_SOON_S = 14 * 86_400.0
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
@@ -111,6 +112,27 @@ def kernel_clock_is_synchronised() -> bool | None:
     except (AttributeError, OSError):
         return None
     return None if state < 0 else state != _TIME_ERROR
+
+
+def credentials_finding(store: Path, now_s: float) -> Finding:
+    """Say whether this board has joined a host, and for how long its certificate is good."""
+    from device_agent.credentials import FILE_NAME, CredentialsUnusable, load
+
+    join = "host enroll on the host, then here: device-agent join HOST CODE"
+    try:
+        found = load(store / FILE_NAME)
+    except CredentialsUnusable as error:
+        return fail("certificate", str(error), join)
+    if found is None:
+        return ok("certificate", "none: this board has not joined a host, so its agent can listen on loopback only")
+    until = f"{datetime.fromtimestamp(found.expires_s, timezone.utc):%Y-%m-%d}"
+    words = f"joined as {found.known_as}, the certificate is good until {until}"
+    left_s = found.expires_s - now_s
+    if left_s <= 0:
+        return fail("certificate", f"joined as {found.known_as}, but the certificate ended on {until}", join)
+    if left_s < _SOON_S:
+        return warn("certificate", words, "hosts renew it whenever they use the device: host devices list --check")
+    return ok("certificate", words)
 
 
 def disk_findings(store: Path, *, root: Path = Path("/")) -> Iterator[Finding]:

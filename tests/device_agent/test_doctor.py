@@ -13,6 +13,8 @@ from device_agent import doctor_system as system
 from device_agent.cli import main
 from device_agent.contract.artifact import ArtifactFormat
 from device_agent.contract.device import RuntimeInfo
+from device_agent.contract.joining import Revocations, SignedRevocations
+from device_agent.credentials import FILE_NAME, Credentials, save
 from device_agent.doctor import examine_files, lines_of, worst
 from device_agent.finding import Finding, Outcome
 from device_agent.wheels import Platform, extras_for, why_no_wheel
@@ -132,6 +134,34 @@ def test_a_32_bit_python_on_a_64_bit_kernel() -> None:
 )
 def test_the_clock(now_s: float, synchronised: bool | None, outcome: Outcome) -> None:
     assert system.clock_finding(now_s, synchronised).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("left_s", "outcome", "said"),
+    [
+        (90 * 86_400, Outcome.OK, "joined as pi4-3, the certificate is good until 2027-"),
+        (86_400, Outcome.WARN, "good until"),
+        (-1, Outcome.FAIL, "ended on"),
+    ],
+)
+def test_the_certificate(tmp_path: Path, left_s: float, outcome: Outcome, said: str) -> None:
+    now_s = 1_798_000_000.0
+    assert system.credentials_finding(tmp_path, now_s).outcome is Outcome.OK
+    list_ = SignedRevocations(document=Revocations(number=0, names=frozenset()).to_document(), signature=b"s")
+    credentials = Credentials(
+        name="n",
+        known_as="pi4-3",
+        key_pem="k",
+        certificate_pem="c",
+        authority_pem="a",
+        expires_s=now_s + left_s,
+        revocations=list_,
+    )
+    save(tmp_path / FILE_NAME, credentials)
+    found = system.credentials_finding(tmp_path, now_s)
+    assert (found.outcome, said in found.words) == (outcome, True)
+    (tmp_path / FILE_NAME).chmod(0o644)
+    assert system.credentials_finding(tmp_path, now_s).outcome is Outcome.FAIL
 
 
 def test_the_disk(tmp_path: Path) -> None:

@@ -309,3 +309,19 @@ def test_undisturbed_runs_count_from_thirty_and_a_fifth(runs: int, undisturbed: 
         assert document["latency_undisturbed_ns"]["p50"] == 1000
     assert document["latency_ns"]["p50"] == 5000
     assert document["peak_memory_bytes"] is None
+
+
+def test_several_devices_have_a_line_each(host: Callable[..., Any], model: Path, agent: Any) -> None:
+    for name, address in (("here", agent.address), ("gone", "127.0.0.1:1")):
+        assert host("devices", "add", name, address, "--force", "--tag", "lab").code == 0
+    ran = host("bench", str(model), "--device", "tag:lab", "--json", *QUICK)
+    assert ran.code == 1
+    gone, here = ran.document["devices"]
+    assert (gone["name"], gone["bench"]) == ("gone", None)
+    assert "127.0.0.1:1" in gone["error"]
+    assert (here["name"], here["error"]) == ("here", None)
+    assert here["bench"]["device"]["name"] == "here"
+    assert here["bench"]["latency_ns"]["p50"] > 0
+    two = host("bench", str(model), str(model), "--device", "tag:lab")
+    assert two.code == 2
+    assert "host sweep" in two.err
