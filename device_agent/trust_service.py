@@ -8,6 +8,7 @@ from typing import Any
 from device_agent.admission import Admission
 from device_agent.agent import Agent
 from device_agent.codec import joining
+from device_agent.contract.errors import DeviceBusy
 from device_agent.guard import reports_errors
 from device_agent.heap import trim_heap
 from device_agent.pages import GRPC, release_code
@@ -38,6 +39,7 @@ class TrustService(join_pb2_grpc.TrustServicer):  # type: ignore[misc]  # genera
 
     @reports_errors
     async def RequestCertificate(self, request: pb.RequestCertificateRequest, context: Any) -> pb.CertificateRequest:
+        self._check_idle()
         return joining.certificate_request_to_pb(await self._own.new_request())
 
     @reports_errors
@@ -46,6 +48,13 @@ class TrustService(join_pb2_grpc.TrustServicer):  # type: ignore[misc]  # genera
     ) -> pb.InstallCertificateResponse:
         await self._own.install(*joining.install_from_pb(request))
         return joining.installed_to_pb()
+
+    def _check_idle(self) -> None:
+        use = self._agent.exclusive.use()
+        if use.jobs or use.holder is not None:
+            raise DeviceBusy(
+                "the device is in use, and making a private key would disturb what is measured; renew the certificate later"
+            )
 
     def _settle_soon(self) -> None:
         """Give back what the handshake took, once for hosts in quick succession."""

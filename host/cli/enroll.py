@@ -30,7 +30,11 @@ _valid_option = click.option(
 )
 
 
-@click.group("enroll", invoke_without_command=True, short_help="Let boards join: certificates for both sides, renewed and revoked.")
+@click.group(
+    "enroll",
+    invoke_without_command=True,
+    short_help="Let boards join: certificates for both sides.",
+)
 @_listen_option
 @click.option("--name", metavar="NAME", help="What the board will be called; its own host name by default.")
 @_valid_option
@@ -68,8 +72,9 @@ def host(ctx: click.Context, name: str, listen: str, valid: str, as_json: bool) 
 
     from device_agent.contract.joining import Role
     from host.fleet.authority.fleet import known_devices
-    from host.fleet.inventory import Inventory
+    from host.fleet.inventory import Inventory, RegisteredDevice
 
+    RegisteredDevice(name=name, address="unknown")  # a name of the same form, or InvalidDeviceName
     outcome = _enroll(
         Role.HOST,
         lambda _: name,
@@ -139,8 +144,11 @@ def revoke(name: str, as_json: bool) -> None:
     from host.fleet.authority.fleet import tell_all
     from host.fleet.inventory import Inventory
 
-    revoked = _authority().revoke(name)
-    told, untold = tell_all(Inventory())
+    inventory = Inventory()
+    # A device may have been registered under another name since.
+    device = next((one for one in inventory.devices() if one.name == name and one.tls_name is not None), None)
+    revoked = _authority().revoke(name if device is None or device.tls_name is None else device.tls_name)
+    told, untold = tell_all(inventory)
     if as_json:
         entries = [_entry(member) for member in revoked]
         render.print_json({"schema": SCHEMA, "revoked": entries, "told": list(told), "not_told": untold})
@@ -148,8 +156,8 @@ def revoke(name: str, as_json: bool) -> None:
     for member in revoked:
         click.echo(f"revoked the {member.role.value} {member.known_as} ({member.name})")
     click.echo(f"told {len(told)} of {len(told) + len(untold)} boards")
-    for device, why in untold.items():
-        click.echo(f"not told: {device}: {why}", err=True)
+    for each, why in untold.items():
+        click.echo(f"not told: {each}: {why}", err=True)
     if untold:
         click.echo("they learn it when a host next uses them; until then a revoked workstation may use them", err=True)
 

@@ -19,7 +19,7 @@ from host.cli.errors import ExitCode, exit_code_of, message_of
 #: command is called.
 COMMANDS: dict[str, tuple[str, str]] = {
     "devices": ("host.cli.devices", "Register devices, list them, ask what they are."),
-    "enroll": ("host.cli.enroll", "Let boards join: certificates for both sides, renewed and revoked."),
+    "enroll": ("host.cli.enroll", "Let boards join: certificates for both sides."),
     "bench": ("host.cli.bench", "Measure a model on a device."),
     "compare": ("host.cli.compare", "Compare two artifacts, sweeps, dates or runtimes on what was measured."),
     "sweep": ("host.cli.sweep", "Measure artifacts x devices x settings, all devices at once."),

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_agent.contract.errors import BoardfitError
+from device_agent.contract.errors import BoardfitError, DeviceBusy
 from host.fleet import identity
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def tend(client: AgentClient, folder: Path | None = None) -> None:
         _log.warning("the list of revoked names did not reach %s: %s", client.address, error)
     try:
         renew(client, folder)
+    except DeviceBusy as error:
+        _log.debug("the certificate of the agent at %s is renewed later: %s", client.address, error)
     except (BoardfitError, OSError) as error:
         _log.warning("the certificate of the agent at %s was not renewed: %s", client.address, error)
 

@@ -19,7 +19,7 @@ import grpc
 
 from device_agent.codec import joining
 from device_agent.contract.errors import AgentInternalError, BoardfitError, InvalidRequest, NotTrusted, status_of
-from device_agent.contract.joining import Grant, JoinRequest, Role
+from device_agent.contract.joining import MAX_PEM_CHARACTERS, Grant, JoinRequest, Role
 from device_agent.join_code import JoinCode
 from device_agent.wire.v1 import join_pb2 as pb
 from device_agent.wire.v1 import join_pb2_grpc
@@ -32,6 +32,12 @@ ATTEMPTS = 5
 AHEAD_S = 86_400.0
 #: Time for the last answer to leave.
 _GRACE_S = 2.0
+
+_SERVER_OPTIONS = (
+    # Two enrolments must not share a port in silence.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 4 * MAX_PEM_CHARACTERS),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +97,9 @@ class Enrolment:
         self._outcome: Outcome | None = None
         self._lock = threading.Lock()
         self._done = threading.Event()
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=4, thread_name_prefix="enrolment"))
+        self._server = grpc.server(
+            ThreadPoolExecutor(max_workers=4, thread_name_prefix="enrolment"), options=_SERVER_OPTIONS
+        )
         join_pb2_grpc.add_EnrolmentServicer_to_server(_Service(self), self._server)
 
     def start(self, listen: str) -> int:

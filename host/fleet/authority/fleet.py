@@ -94,7 +94,7 @@ def add_known(inventory: Inventory, grant: Grant) -> tuple[list[str], list[str]]
             address=device.address,
             device_id=device.device_id,
             profile=device.profile,
-            tags=device.tags,
+            tags=known.tags if known is not None else device.tags,
             tls_name=device.tls_name,
             tls_ca=identity.fingerprint(grant.authority_pem),
         )

@@ -118,8 +118,15 @@ class Authority:
             return made
 
     def grant(self, role: Role, request_pem: str, known_as: str, device_id: str | None) -> Grant:
-        """Return a certificate and what goes with it. Raises AuthorityUnusable, NotTrusted for a bad request."""
+        """Return a certificate and what goes with it.
+
+        Raises AuthorityUnusable, NotTrusted for a bad request, InvalidRequest if a member of another kind has the name.
+        """
         own = self.own_credentials()
+        others = {one.known_as for one in self._members() if one.role is not role and one.revoked_s is None}
+        if known_as in others and known_as != own.known_as:
+            kind = "device" if role is Role.HOST else "host"
+            raise InvalidRequest(f"a {kind} of the fleet is called {known_as!r} already; choose another name")
         with self._locked():
             member, certificate_pem = self._issue(role, request_pem, known_as, device_id)
         return Grant(
@@ -150,22 +157,24 @@ class Authority:
                 for one in self._members()
             )
 
-    def revoke(self, known_as: str) -> tuple[Member, ...]:
-        """Revoke whoever goes by a name, and return them. Raises InvalidRequest if nobody in good standing does."""
+    def revoke(self, name: str) -> tuple[Member, ...]:
+        """Revoke whoever goes by a name, or has it in the certificate; return them.
+
+        Raises InvalidRequest if nobody in good standing does, or only this host itself.
+        """
         own = self.own_credentials()
         with self._locked():
             members = self._members()
-            meant = tuple(one for one in members if one.known_as == known_as and one.revoked_s is None)
-            if not meant:
-                good = ", ".join(sorted({one.known_as for one in members if one.revoked_s is None})) or "nobody"
+            good = [one for one in members if one.revoked_s is None]
+            meant = tuple(one for one in good if name in (one.known_as, one.name) and one.name != own.name)
+            if not meant and name in (own.known_as, own.name):
                 raise InvalidRequest(
-                    f"{known_as!r} has no certificate of this host's authority; these have one: {good}"
-                )
-            if any(one.name == own.name for one in meant):
-                raise InvalidRequest(
-                    f"{known_as!r} is this host itself, which has the authority. If its key was stolen, so was the authority's: "
+                    f"{name!r} is this host itself, which has the authority. If its key was stolen, so was the authority's: "
                     f"move {self.folder} away and enroll every board again."
                 )
+            if not meant:
+                names = ", ".join(sorted({one.known_as for one in good}))
+                raise InvalidRequest(f"{name!r} has no certificate of this host's authority; these have one: {names}")
             now = self._clock()
             self._write_members(replace(one, revoked_s=now) if one in meant else one for one in members)
             signed = self._sign_revocations(own.revocations.read())

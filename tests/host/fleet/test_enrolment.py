@@ -277,3 +277,21 @@ def test_a_list_that_came_back_from_an_agent_counts_on(fleet: Fleet) -> None:
     second = fleet.authority.own_credentials().revocations.read()
     assert second.number > first.number
     assert second.names > first.names
+
+
+def test_a_name_means_one_member(fleet: Fleet) -> None:
+    own = fleet.authority.own_credentials()
+    board = fleet.member(Role.DEVICE, own.known_as, DEVICE_ID)  # a board that is called as the host is
+    assert [one.name for one in fleet.authority.revoke(own.known_as)] == [board.name]
+    fleet.member(Role.HOST, "ann")
+    with pytest.raises(InvalidRequest, match="a host of the fleet is called 'ann'"):
+        fleet.member(Role.DEVICE, "ann", OTHER_ID)
+    other = fleet.member(Role.DEVICE, "pi4-1", OTHER_ID)
+    assert [one.known_as for one in fleet.authority.revoke(other.name)] == ["pi4-1"]
+
+
+def test_two_enrolments_do_not_share_a_port(waiting: Wait, fleet: Fleet) -> None:
+    here = waiting()
+    other = Enrolment(fleet.authority, Role.DEVICE, name_for=lambda _: "x", register=lambda *_: None)
+    with other, pytest.raises(OSError, match="cannot listen on"):
+        other.start(f"127.0.0.1:{here.address[1]}")

@@ -165,6 +165,14 @@ def test_a_renewal_needs_no_restart_and_breaks_no_connection(
     assert [member.serial for member in fleet.authority.members() if member.name == NAME] == [shown()]
 
 
+def test_no_key_is_made_while_somebody_measures(device: RegisteredDevice, agent: RunningAgent) -> None:
+    with connect(device) as client, client.lease("ann", "a long measurement"):
+        renewed, failed = renew_all([device])
+    assert renewed == ()
+    assert "in use" in failed["board"]
+    assert renew_all([device]) == (("board",), {})
+
+
 def test_it_is_renewed_by_itself_in_the_last_third(
     fleet: Fleet, inventory: Inventory, agent: RunningAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
