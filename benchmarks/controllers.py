@@ -3,7 +3,7 @@
 Compares: two controllers at work on one sweep, each allowed 50 devices at a time, with one controller that is allowed 50.
 On: this machine; 100 agents without boards (benchmarks.fake_agents) whose measuring sleeps for 2 s, controllers and agents in
     processes of their own, and a PostgreSQL of the distribution's packages that is started for this (.ci/postgres).
-Fair because: each sweep has all 100 devices and as many jobs for each controller's 50. Rates are of the jobs between the first and
+Fair because: a sweep has as many jobs for each 50 devices that may be at work. Rates are of the jobs between the first and
     the last tenth that were told as stored, so that starts and tails are left out of both. What is in the store is compared with
     what both were told and with the agents' own log of what was measured.
 """

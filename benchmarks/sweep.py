@@ -2,7 +2,7 @@
 
 Compares: the time of a sweep of 3,000 jobs on 200 agents with the time that the devices themselves need: 15 jobs of 2 s each.
 On: this machine; agents without boards in one process (benchmarks.fake_agents: the real service on ports of their own; measuring
-    sleeps for exactly 2 s), the real runner in another, its history a new SQLite file on this disk, with every commit synchronised.
+    sleeps for exactly 2 s), the real runner in another, its history a new SQLite file on this disk, each commit synchronised.
 Fair because: the ideal has no host at all. The figure is from the runner's start to the last job's being told as stored, with 200
     connections, descriptions, leases and first pushes in it, and a tail in which not all devices have work. Memory is what is
     resident of the runner's process, sampled twice a second; growth is from the second tenth of the time to its last (medians).
