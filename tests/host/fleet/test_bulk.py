@@ -105,6 +105,7 @@ def test_import_on_the_command_line(
         "device_id": "fake-0000",
         "profile": "pi4",
         "tags": ["lab-a", "rack=3"],
+        "tls_name": None,
     }
     (left,) = document["left_out"]
     assert left["device"]["name"] == "gone"
