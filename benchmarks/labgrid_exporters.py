@@ -14,7 +14,7 @@ import time
 
 import grpc
 from labgrid.remote.generated import labgrid_coordinator_pb2 as pb  # type: ignore[import-not-found]
-from labgrid.remote.generated import labgrid_coordinator_pb2_grpc as rpc  # type: ignore[import-not-found]
+from labgrid.remote.generated import labgrid_coordinator_pb2_grpc as rpc
 
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1),)  # a connection of its own for each, as processes would have
 
@@ -51,7 +51,7 @@ async def _client(address, count, ready, done):
         yield sync
         await done.wait()
 
-    seen = set()
+    seen: set[str] = set()
     async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
         async for answer in rpc.CoordinatorStub(channel).ClientStream(messages()):
             if answer.HasField("sync"):
