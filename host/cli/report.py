@@ -148,9 +148,13 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
-        raise InvalidRequest(
-            f"cannot read {path}: {error.strerror or error}; name a folder in which host compress has come to its end"
-        ) from error
+        unfinished = (path.parent / "journal.jsonl").exists()
+        why = (
+            "the compression there has not come to its end, or was a dry run: give its command again, without --dry-run"
+            if unfinished
+            else f"cannot read it: {error.strerror or error}; name a folder of results of host compress"
+        )
+        raise InvalidRequest(f"{path}: {why}") from error
     except ValueError as error:
         raise InvalidRequest(f"{path} holds no JSON ({error}); name a record.json of host compress") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("result") is None:

@@ -31,6 +31,7 @@ def test_a_page_is_made_from_the_record_alone(host: Callable[..., Any], folder: 
     assert host("report", str(folder / "record.json"), "--out", str(other), "--json").document == {
         "schema": 1,
         "report": str(other),
+        "plots": None,
     }
     assert other.read_text() == page
 
