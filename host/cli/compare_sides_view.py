@@ -39,8 +39,13 @@ def print_result(document: dict[str, Any]) -> None:
     if len(rows) > _IN_FULL:
         console.print(_overview(document))
         for row in rows:
-            for each in (*_bounds(row, only_bad=True), *map(_remark, row["remarks"])):
+            for each in _bounds(row, only_bad=True):
                 console.print(Text.assemble(f"{_title(row)}: ", each))
+        remarked = sum(bool(row["remarks"]) for row in rows)
+        if remarked:
+            console.print(
+                _remark(f"{remarked} of {len(rows)} rows have remarks; --json or one model and device tell them")
+            )
     else:
         for row in rows:
             console.print(Group(*_heading(row)))
@@ -154,14 +159,13 @@ def _title(row: dict[str, Any]) -> str:
 
 def _overview(document: dict[str, Any]) -> Table:
     figures = ("threads", "baseline", "p50", "change", "interval")
-    table = render.table("model", "device", "runtime", *figures, "decision", right=figures)
+    table = render.table("model", "device", *figures, "decision", right=figures)
     for row in document["rows"]:
         median = row["metrics"].get("p50")
         render.add_row(
             table,
             row["model"] or f"{row['baseline']['name']} → {row['candidate']['name']}",
             row["device"]["name"],
-            f"{row['settings']['runtime']} {row['environment']['runtime_version']}",
             str(row["settings"]["threads"]),
             render.latency_text(median and median["baseline"]),
             render.latency_text(median and median["candidate"]),

@@ -19,6 +19,8 @@ from device_agent.contract.statistics import normal_quantile
 
 #: No figure repeats better than this share: what looks so had too few chances to differ, or a coarse unit.
 SMALLEST_DEVIATION = 0.0005
+#: Logarithms farther apart than this are beyond a factor of 20,000: nothing is known.
+_WIDEST = 10.0
 #: From so many measured pairs on their own scatter is taken for that from measurement to measurement.
 ENOUGH_PAIRS = 4
 
@@ -181,8 +183,10 @@ def _change(
     deviation: float | None,
     confidence: float,
 ) -> Change:
-    """Return a change of logarithms."""
+    """Return a change of logarithms; an interval that reaches over all magnitudes is none."""
     change = candidate - baseline
+    half = None if half is None or half > _WIDEST else half
+    level_half = None if level_half is None or level_half > _WIDEST else level_half
     return Change(
         method=method,
         baseline=math.exp(baseline),

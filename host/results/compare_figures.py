@@ -41,9 +41,13 @@ Facts = Mapping[str, float]
 
 
 class Figures:
-    """Reads what matches need, each measurement and each device's repeats once. `confidence` is that of every interval."""
+    """Reads what matches need, each measurement and each device's repeats once. `confidence` is that of every interval.
 
-    def __init__(self, store: ResultStore, *, confidence: float) -> None:
+    With `sparing` samples are read only where nothing else tells of a measurement's error: for many matches.
+    """
+
+    def __init__(self, store: ResultStore, *, confidence: float, sparing: bool = False) -> None:
+        self._sparing = sparing
         self._store = store
         self._confidence = confidence
         self._measurements: dict[int, Measurement] = {}
@@ -79,7 +83,8 @@ class Figures:
         repeats = None
         if freedom < ENOUGH_FREEDOM:
             repeats = self._repeats_of(match, value_of)
-            if percent is not None:
+            told = freedom + (repeats.freedom if repeats else 0)
+            if percent is not None and told < (1 if self._sparing else ENOUGH_FREEDOM):
                 variances = [
                     [
                         self._variance(each.number, each.line.position, percent) if place < READ else None

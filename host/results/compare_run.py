@@ -19,8 +19,10 @@ from host.results.compare_sides import FoundSide, find_side, implied_differences
 from host.results.lines import ResultLine, list_lines
 from host.results.store import NotInHistory, ResultStore
 
-#: Results of a side that are looked at, the newest.
-MOST_LINES = 10_000
+#: Results of a side that are looked at, the newest; of a sweep all of an ordinary one.
+MOST_LINES, MOST_OF_SWEEP = 3_000, 30_000
+#: With more matches than this samples are read only where they must be.
+MANY = 20
 
 
 class NotComparable(StableError):
@@ -111,7 +113,7 @@ def compare(
     if not matches and not refused:
         raise NotInHistory(_nothing_shared(baseline, candidate, *found, by_name=by_name))
     confidence = 1 - ERROR_RATE / max(1, len(matches))
-    figures = Figures(store, confidence=confidence)
+    figures = Figures(store, confidence=confidence, sparing=len(matches) > MANY)
     return Comparison(
         baseline=sides[0],
         candidate=sides[1],
@@ -123,8 +125,12 @@ def compare(
         across=tuple(sorted(across)),
         confidence=confidence,
         difference=options.difference,
-        truncated=any(len(lines) == MOST_LINES for lines in found),
+        truncated=any(len(lines) >= _most(side) for side, lines in zip(sides, found, strict=True)),
     )
+
+
+def _most(side: FoundSide) -> int:
+    return MOST_LINES if side.wanted.sweep_id is None else MOST_OF_SWEEP
 
 
 def _lines(store: ResultStore, side: FoundSide, options: CompareOptions) -> tuple[ResultLine, ...]:
@@ -136,7 +142,7 @@ def _lines(store: ResultStore, side: FoundSide, options: CompareOptions) -> tupl
             if getattr(wanted, field) not in (None, value):
                 raise InvalidRequest(f"{side.side.text!r} and --{field} {value} exclude each other")
             wanted = replace(wanted, **{field: value})
-    lines = list_lines(store, wanted, limit=MOST_LINES)
+    lines = list_lines(store, wanted, limit=_most(side))
     if side.side.place is not None:
         lines = tuple(line for line in lines if line.position == side.side.place - 1)
     elif side.side.measurement is not None and len(lines) > 1:

@@ -116,6 +116,17 @@ def test_days_and_files_of_one_name(host: Callable[..., Any], store: ResultStore
     assert "no model on the same device in common" in nothing.err
 
 
+def test_many_models_make_one_table(host: Callable[..., Any], store: ResultStore) -> None:
+    for day, ratio in ((1, 1.0), (2, 1.2)):
+        for letter in "abcd":
+            for _ in range(2):
+                add(store, f"{letter}.onnx", sha256_of(letter), ratio, day=datetime(2026, 11, day))
+    ran = host("compare", "2026-11-01", "2026-11-02", "--fail-if", "p50 > +10%")
+    assert ran.code == 3
+    assert ran.out.count("slower") == 4
+    assert ran.out.count("on board: p50 > +10%  met") == 4
+
+
 def test_turns_go_before_single_measurements(host: Callable[..., Any], slower: ResultStore) -> None:
     pair = replace(measured(1.0, 0.97), request=replace(measured(1.0, 0.97).request, artifacts=(A, B)))
     number = slower.add_measurement(pair, device=DEVICE, artifact_names=("a.onnx", "b.onnx"))

@@ -57,6 +57,12 @@ def test_one_each_leaves_the_runs_own_scatter_only_unless_repeats_tell_more() ->
     assert (unknown.low, unknown.high, unknown.deviation) == (None, None, None)
 
 
+def test_an_interval_over_all_magnitudes_is_none() -> None:
+    change = two_sample(figures(1.0), figures(2.0), confidence=0.9999, repeats=Repeats(variance=0.5, freedom=1))
+    assert (change.low, change.high, change.low_level) == (None, None, None)
+    assert change.change == pytest.approx(1.0)
+
+
 def test_the_scatter_of_runs_is_the_least() -> None:
     """Two repeats that happen to agree do not make a noisy measurement exact."""
     change = two_sample(figures(100.0, 100.0, variance=1e-4), figures(100.0, 100.0, variance=1e-4))
