@@ -200,8 +200,12 @@ def show_result(document: Mapping[str, Any]) -> None:
         out.print(f"failed or skipped: {some}: {reason}", markup=False, soft_wrap=True)
     for device in document["devices"]:
         if device["waiting"] and (device["error"] or device["set_aside"]):
-            why = device["error"] or device["set_aside"]
-            out.print(f"{device['device']}: {device['waiting']} jobs wait: {why}", markup=False, soft_wrap=True)
+            why, count = device["error"] or device["set_aside"], device["waiting"]
+            out.print(
+                f"{device['device']}: {'1 job waits' if count == 1 else f'{count} jobs wait'}: {why}",
+                markup=False,
+                soft_wrap=True,
+            )
     jobs = document["jobs"]
     took = "" if document["seconds"] is None else f" in {long_text(document['seconds'])}"
     parts = [f"{jobs[state]} {state}" for state in _STATES if jobs[state]]

@@ -186,7 +186,7 @@ def event_line(event: events.SweepEvent) -> str | None:
     if isinstance(event, events.DeviceSetAside):
         return f"{name}: set aside for {render.seconds_text(event.wait_s)}: {event.reason}"
     if isinstance(event, events.JobsMoved):
-        return f"{name}: {event.count} jobs moved to {event.to}"
+        return f"{name}: {event.count} {'job' if event.count == 1 else 'jobs'} moved to {event.to}"
     if isinstance(event, events.Cooled):
         end = "" if event.reached else f", not down to {render.temperature_text(event.wanted_c)}"
         return (

@@ -1,4 +1,4 @@
-"""`host sweep` against a real agent: a whole sweep, and one that is stopped, killed and resumed."""
+"""`host sweep`: a whole one against a real agent, and one that is stopped, killed and resumed, of many jobs without a board."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from json_schemas import validate
 from running_agent import wait_until
 
+from benchmarks.fake_agents import Behaviour, FakeAgents
 from host.cli.errors import ExitCode
 from host.results.lines import LineFilter, list_lines
 from host.results.store import ResultStore
@@ -97,7 +98,7 @@ def test_failures_and_devices_that_are_away(
     agent.stop()
     ran = sweep(write('[limits]\nwait-for-device = "0s"\n'))
     assert ran.code == ExitCode.NO_DEVICE, ran.err
-    assert "1 jobs wait: no agent answers" in ran.out
+    assert "1 job waits: no agent answers" in ran.out
     assert "host sweep --resume '#2'" in ran.out
 
 
@@ -114,9 +115,16 @@ def test_mistakes(sweep: Callable[..., Any], write: Callable[..., Path], tmp_pat
 
 
 def test_stopped_killed_and_resumed(
-    host: Callable[..., Any], sweep: Callable[..., Any], board: str, write: Callable[..., Path], tmp_path: Path
+    host: Callable[..., Any], sweep: Callable[..., Any], write: Callable[..., Path], tmp_path: Path
 ) -> None:
-    file = write("[matrix]\nthreads = [1, 2]\n", top="repeats = 3")
+    with FakeAgents(1, Behaviour(seconds=0.15)) as agents:
+        assert host("devices", "add", "board", agents.addresses[0]).code == 0
+        _stop_kill_and_resume(host, sweep, write("[matrix]\nthreads = [1, 2]\n", top="repeats = 10"), tmp_path)
+
+
+def _stop_kill_and_resume(
+    host: Callable[..., Any], sweep: Callable[..., Any], file: Path, tmp_path: Path, jobs: int = 20
+) -> None:
     log = tmp_path / "log.jsonl"
 
     def done() -> list[int]:
@@ -134,7 +142,7 @@ def test_stopped_killed_and_resumed(
     assert first.wait(60) == ExitCode.INTERRUPTED
     status = sweep("--status", "night", "--json").document["devices"][0]
     assert (status["running"], status["done"]) == (0, len(done()))
-    assert status["waiting"] == 6 - status["done"] > 0
+    assert status["waiting"] == jobs - status["done"] > 0
 
     second = start("--resume", "night")
     stopped_at = len(done())
@@ -142,14 +150,14 @@ def test_stopped_killed_and_resumed(
     second.kill()
     second.wait(60)
     acknowledged = done()
-    assert len(acknowledged) < 6
+    assert len(acknowledged) < jobs
     # A killed host's lease would run out by itself; the test does not wait for that.
     assert host("devices", "release", "board", "--force").code == 0
     ran = sweep("--resume", "--json")
     assert ran.code == 0, ran.err
-    assert ran.document["jobs"]["done"] == 6
+    assert ran.document["jobs"]["done"] == jobs
     with ResultStore.open() as store:
         lines = list_lines(store, LineFilter(sweep_id=ran.document["sweep"]["id"]))
-    assert len(lines) == 6
-    assert len({line.job_key for line in lines}) == 6
+    assert len(lines) == jobs
+    assert len({line.job_key for line in lines}) == jobs
     assert set(acknowledged) <= {line.measurement_id for line in lines}
