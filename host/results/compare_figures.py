@@ -143,11 +143,13 @@ class Figures:
             )
         environment = identity(match.candidate[0].environment)
         own = {each.number for each in (*match.baseline, *match.candidate)}
-        groups: dict[str, list[float]] = defaultdict(list)
+        # Whatever changed between the sides changed the other models too; it is no scatter.
+        later = max(min(each.line.created_at for each in side) for side in (match.baseline, match.candidate))
+        groups: dict[tuple[str, bool], list[float]] = defaultdict(list)
         for place, each in self._repeats[key]:
             value = value_of(each)
             if place == environment and each.measurement_id not in own and value is not None and value > 0:
-                groups[each.sha256].append(value)
+                groups[each.sha256, each.created_at >= later].append(value)
         return repeats_of(list(groups.values()))
 
     def _measurement(self, number: int) -> Measurement:
