@@ -10,6 +10,7 @@ from pathlib import Path
 
 from device_agent.contract.errors import BoardfitError
 from device_agent.contract.settings import MeasureRequest, Settings, Stopping
+from device_agent.worker.process import die_with
 from host.fleet.client import AgentClient
 
 TTL_S = 1.0
@@ -23,6 +24,7 @@ def work(address: str, number: int, life: int, folder: Path, seed: str) -> None:
     Every line of `hosts.log` is one write, so that a kill leaves none by half:
     `lease TAG ASKED GRANTED`, `done TAG SINCE ASKED` (a measurement succeeded that was asked for then), `error CLASS`.
     """
+    die_with(os.getppid())
     rng = random.Random(seed)
     log = os.open(folder / "hosts.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
@@ -55,7 +57,8 @@ def work(address: str, number: int, life: int, folder: Path, seed: str) -> None:
 def _measure(client: AgentClient, model: Path, rng: random.Random) -> int:
     """Push and measure for a random while; return when the measurement was asked for (CLOCK_MONOTONIC, ns)."""
     sha256 = client.push(model).artifact.sha256
-    time_s = rng.uniform(0.01, 0.3)
+    # Now and then longer than the lease of a host that stands still.
+    time_s = rng.choice((*[rng.uniform(0.01, 0.3)] * 3, 4 * TTL_S))
     stopping = Stopping(
         warmup_runs=1, warmup_time_s=0, min_runs=5, min_time_s=time_s, max_time_s=time_s + 0.1, precision=None
     )
