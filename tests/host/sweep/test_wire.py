@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from running_agent import wait_until
 from sweep_devices import artifact_in, jobs_of
 
 from benchmarks.fake_agents import Behaviour, FakeAgents
@@ -85,3 +86,26 @@ def test_a_warm_device_is_waited_for(tmp_path: Path) -> None:
         SweepRunner(queue, sweep, limits, on_event=seen.append, open_device=fleet_of(agents, tmp_path)).run()
     (cooled,) = [event for event in seen if isinstance(event, events.Cooled)]
     assert (cooled.from_c, cooled.wanted_c, cooled.reached) == (61.0, 55, False)
+
+
+def test_an_abort_ends_the_job_and_gives_the_lease_back(tmp_path: Path) -> None:
+    agents = FakeAgents(1, Behaviour(seconds=600.0))
+
+    def abort_when_it_runs() -> None:
+        with AgentClient(agents.addresses[0]) as client:
+            wait_until(lambda: bool(client.use().jobs), "the job runs")
+        runner.abort()
+
+    with agents, ResultStore.open(f"sqlite:///{tmp_path}/h.sqlite") as store, StoreQueue(store) as queue:
+        sweep = queue.create("s", jobs_of([artifact_in(tmp_path)], ["d0"]), seed=1, document={})
+        runner = SweepRunner(queue, sweep, Limits(), open_device=fleet_of(agents, tmp_path))
+        watcher = threading.Thread(target=abort_when_it_runs)
+        watcher.start()
+        result = runner.run()
+        watcher.join()
+        with AgentClient(agents.addresses[0]) as client:
+            wait_until(lambda: client.use().holder is None, "the lease was given back")
+            assert client.use().jobs == ()
+        (job,) = queue.jobs(sweep.id)
+    assert result.stopped
+    assert (job.state, job.attempts) == (JobState.WAITING, 0)
