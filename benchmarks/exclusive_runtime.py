@@ -1,4 +1,6 @@
-"""A runtime for benchmarks.exclusive_use: a run sleeps two milliseconds and writes down when it began and ended, and for whom.
+"""A runtime for benchmarks.exclusive_use: from loading on its process writes down all the time that it lives, and for whom.
+
+A thread does that, since a worker whose host stands still is held up in its pipe, and no less alive.
 
 The agent's workers load it by BOARDFIT_RUNTIMES. A model is any file with a line of text: who measures, which turn of theirs.
 """
@@ -6,6 +8,7 @@ The agent's workers load it by BOARDFIT_RUNTIMES. A model is any file with a lin
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +22,7 @@ from device_agent.runtimes.base import LoadedModel, LoadOptions, Runtime
 
 LOG = "BOARDFIT_EXCLUSIVE_LOG"
 RUN_S = 0.002
+STAMP_S = 0.005
 
 
 class _Model(LoadedModel):
@@ -29,6 +33,12 @@ class _Model(LoadedModel):
         self._log = os.open(os.environ[LOG], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._who = f"{tag} {os.getpid()}-{time.monotonic_ns()}"
         self._stamp()
+        threading.Thread(target=self._live, name="stamps", daemon=True).start()
+
+    def _live(self) -> None:
+        while True:
+            self._stamp()
+            time.sleep(STAMP_S)
 
     def _stamp(self) -> None:
         os.write(self._log, f"{self._who} {time.monotonic_ns()}\n".encode())
