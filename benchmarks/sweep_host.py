@@ -143,11 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from host.fleet.inventory import Inventory
     from host.results.queue import StoreQueue
     from host.results.store import ResultStore
-    from host.sweep.device_work import Timing
     from host.sweep.events import JobDone, SweepEvent
     from host.sweep.limits import Limits
     from host.sweep.reactions import Backoff
     from host.sweep.runner import SweepRunner
+    from host.sweep.surroundings import Timing
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep_host")
     parser.add_argument("url")

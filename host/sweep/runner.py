@@ -16,12 +16,13 @@ from enum import Enum
 from host.fleet.devices import Device, open_device
 from host.fleet.lease import default_holder
 from host.sweep import events
-from host.sweep.device_work import DeviceMemory, DeviceWork, OpenDevice, StoreFailed, Timing, end_calls
+from host.sweep.device_work import DeviceWork, end_calls
 from host.sweep.job import Claim, DeviceProgress, Sweep
 from host.sweep.limits import Limits
 from host.sweep.measuring import KnownFiles
 from host.sweep.pace import Pace
 from host.sweep.queue import JobQueue
+from host.sweep.surroundings import DeviceMemory, OpenDevice, StoreFailed, Timing
 
 #: While nothing can be taken, the store is asked again no sooner and no later than this.
 _SOONEST_S, _LATEST_S = 0.2, 5.0

@@ -19,11 +19,11 @@ from host.results.lines import LineFilter, list_lines
 from host.results.queue import StoreQueue
 from host.results.store import ResultStore
 from host.sweep import events
-from host.sweep.device_work import Timing
 from host.sweep.job import JobState
 from host.sweep.limits import CoolDown, Limits
 from host.sweep.reactions import Backoff
 from host.sweep.runner import SweepRunner
+from host.sweep.surroundings import Timing
 
 SOON = Backoff(first_s=0.05, longest_s=0.2)
 HASTY = Timing(retry=SOON, reopen=SOON, aside=SOON, lease_ttl_s=2.0)
