@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 import device_agent
 from device_agent.contract.device import DeviceInfo
+from device_agent.contract.disturbance import marks_are_void
 from device_agent.contract.measurement import MeasureResult, VerdictCode
 from device_agent.contract.plain_json import from_json
 from device_agent.contract.settings import MeasureRequest
@@ -175,12 +176,13 @@ def _spreads(
                 if places.get((result.measurement_id, place)) == result.setup
             )
             runs = measurement.timed(position)
+            void = marks_are_void(runs)
             spreads.append(
                 Spread(
                     setup=result.setup,
                     measurement_id=result.measurement_id,
                     latencies_ns=tuple(run.latency_ns for run in runs),
-                    disturbed=tuple(run.disturbed for run in runs),
+                    disturbed=tuple(run.disturbed and not void for run in runs),
                 )
             )
     return tuple(spreads)

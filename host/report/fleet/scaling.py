@@ -70,6 +70,7 @@ def _figure(key: _Key, by_threads: dict[int, Cell]) -> Markup:
     counts = sorted(by_threads)
     unit, scale = time_unit(by_threads[counts[0]].p50_ns)
     values = [by_threads[count].p50_ns / scale for count in counts]
+    highest = max(cell.range_ns[1] for cell in by_threads.values()) / scale
     ideal = [values[0] * counts[0] / count for count in counts]
     where = ", ".join(filter(None, (f"{name} on {device}", runtime, settings)))
     drawn = chart(
@@ -86,7 +87,7 @@ def _figure(key: _Key, by_threads: dict[int, Cell]) -> Markup:
             exact=True,
             step=max(1, round((counts[-1]) / 8)),
         ),
-        y=Axis(label=f"latency, {unit}", low=0, high=max(values) * 1.05),
+        y=Axis(label=f"latency, {unit}", low=0, high=highest * 1.05),
     )
     return figure(where, drawn, legend([("accent", "measured"), ("base", "if it divided without loss")]))
 

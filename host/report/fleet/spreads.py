@@ -35,15 +35,26 @@ def distributions(data: FleetData) -> Markup | None:
     rows = [row for sha, spreads in shown for row in _rows(names[sha], spreads[:MOST_ROWS])]
     left = len(data.spreads) - len(rows)
     more = f" Shown are {len(rows)} of {len(data.spreads)}, of the artifacts with most results." if left else ""
-    columns = ("artifact", "device", "runtime and settings", "runs", "undisturbed", "p1", "p25", "p50", "p75", "p99")
+    columns = (
+        "artifact",
+        "device",
+        "runtime and settings",
+        "runs",
+        "not interrupted",
+        "p1",
+        "p25",
+        "p50",
+        "p75",
+        "p99",
+    )
     return section(
         "distributions",
         "Latency of single runs",
         el(
             "p",
             "The newest measurement of each device and setting. A second hump is a clock that flips or a neighbour that comes "
-            "and goes; runs that the kernel interrupted are drawn apart. Figures are medians; each row has its own height."
-            + more,
+            "and goes; runs that the kernel interrupted are drawn apart (of runs longer than a time slice "
+            "the kernel's marks tell nothing). Figures are medians; each row has its own height." + more,
         ),
         el("div", *(_figure(names[sha], spreads[:MOST_ROWS]) for sha, spreads in shown), class_="charts"),
         folded("The distributions as a table", table(columns, rows, right=columns[3:])),

@@ -175,7 +175,9 @@ def _figure(device: str, quality: Quality, options: Sequence[Option]) -> tuple[M
     unit, scale = time_unit(min(each.p50_ns for each in options))
     latencies = [each.p50_ns / scale for each in options]
     kept = front(list(zip(latencies, values, strict=True)), rises=quality.rises)
-    labelled = len(kept) <= _LABELLED
+    # Several settings of one artifact have its name once, at the fastest.
+    names = [options[place].name for place in kept]
+    labelled = {kept[names.index(name)] for name in names} if len(set(names)) <= _LABELLED else set()
 
     def point(place: int, label: bool) -> Point:
         each = options[place]
@@ -190,7 +192,7 @@ def _figure(device: str, quality: Quality, options: Sequence[Option]) -> tuple[M
             Series(
                 name="front",
                 style="accent",
-                points=tuple(point(place, labelled) for place in kept),
+                points=tuple(point(place, place in labelled) for place in kept),
                 line=len(kept) > 1,
                 stairs=True,
             ),

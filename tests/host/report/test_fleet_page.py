@@ -61,6 +61,8 @@ def test_charts_tell_what_they_show_and_stay_within_their_frame(page: str) -> No
         for dot in root.iter("circle"):
             assert 0 <= float(dot.get("cx", "nan")) <= width
             assert 0 <= float(dot.get("cy", "nan")) <= height
+        for line in root.iter("line"):
+            assert all(0 <= float(line.get(each, "nan")) <= height for each in ("y1", "y2"))
         for bar in root.iter("rect"):
             assert 0 <= float(bar.get("x", "nan")) + float(bar.get("width", "nan")) <= width
 
@@ -186,3 +188,15 @@ def test_a_browser_draws_it_without_an_error_and_prints_it(page: str, tmp_path: 
     command = [CHROMIUM, *options, f"--print-to-pdf={printed}", file.as_uri()]
     subprocess.run(command, capture_output=True, timeout=120, env=environment, check=True)
     assert printed.read_bytes().startswith(b"%PDF")
+
+
+def test_repeats_that_lie_far_apart_stay_in_their_chart() -> None:
+    latencies = ((1, 30.0), (1, 31.0), (1, 200.0), (2, 16.0))
+    results = tuple(
+        result_of(number, setup_of(0, "pi4-1", threads), p50) for number, (threads, p50) in enumerate(latencies)
+    )
+    page = fleet_page(FleetData(title="x", made_at=START, boardfit="0", command="c", chosen="", results=results))
+    drawing = next(each for each in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if "by threads" in each)
+    whiskers = [each for each in ElementTree.fromstring(drawing).iter("line") if each.get("class") == "whisker"]
+    assert len(whiskers) == 1
+    assert all(0 <= float(whiskers[0].get(each, "nan")) <= 290 for each in ("y1", "y2"))
