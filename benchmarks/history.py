@@ -2,7 +2,7 @@
 
 Compares: nothing; each question has a second.
 On: this machine, SQLite in a temporary folder; with BOARDFIT_TEST_POSTGRES=URL, that database instead, which must be empty.
-    Between two and four gigabytes in full, which are removed again from SQLite.
+    Six gigabytes in full, which are removed again from SQLite.
 Fair because: the results are those of the store itself, a few of them repeated under other names, days, devices and sweeps by
     SQL, with their raw samples (60 runs each; more runs make the file larger, and no list slower, since lists read none), over a
     year of nights: 200 devices, 500 artifacts, sweeps of 3,000. Every question is asked three times, the answers as the
