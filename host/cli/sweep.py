@@ -33,7 +33,7 @@ ASK_ABOVE_S = 4 * 3600.0
 _SEED_BITS = 32
 
 
-@click.command("sweep", short_help="Measure artifacts x devices x settings.")
+@click.command("sweep", short_help="Measure artifacts x devices x settings, all devices at once.")
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--resume",
