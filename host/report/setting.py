@@ -60,8 +60,8 @@ def resolution(record: Mapping[str, Any]) -> Markup | None:
         "Input resolution",
         el(
             "p",
-            "The device priced the network at each size, and the best plan for the target was ranked before training by how far its "
-            "answers are from the original's, which saw the images whole. Latencies are over the baseline's.",
+            "The device priced the network at each size, and the best plan for the target was ranked before training by how far "
+            "its answers are from the original's, which saw the images whole. Latencies are over the baseline's.",
         ),
         table(columns, rows, right=columns[1:5]),
     )

@@ -131,7 +131,10 @@ async def test_calls_without_a_lease_do_not_overtake_the_queue() -> None:
     use.release(lease.token)
     with pytest.raises(DeviceBusy, match=r"kept for 'bob' \(bench\)"):
         use.check(None)
-    with pytest.raises(DeviceBusy, match="the queue has 1, and the next place is 2"), use.job("measuring a.onnx", None, "eve"):
+    with (
+        pytest.raises(DeviceBusy, match="the queue has 1, and the next place is 2"),
+        use.job("measuring a.onnx", None, "eve"),
+    ):
         pass
     with pytest.raises(DeviceBusy, match="bob"):
         await use.acquire("ann", "compress", 60)
