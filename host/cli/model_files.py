@@ -82,8 +82,14 @@ def _exported(model: str, folder: Path, device: DeviceInfo | None) -> tuple[Path
     if runtime is not None:
         opset = min(opset, runtime.max_onnx_opset or opset)
         ir_version = runtime.max_onnx_ir
-    loaded = load_model(model)
+    import torch
+
     from host.compress.export import export_onnx
+
+    # The same file each time, so that its measurements are of one artifact.
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        loaded = load_model(model)
 
     name = f"{model.rpartition(':')[2]}.onnx"
     path = folder / name
