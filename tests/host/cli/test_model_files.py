@@ -12,5 +12,5 @@ def test_a_zoo_model_is_the_same_artifact_each_time(tmp_path: Path) -> None:
     contents = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        contents.append(model_file("resnet20", tmp_path / name).path.read_bytes())
+        contents.append(model_file("resnet20", tmp_path / name, None)[0].read_bytes())
     assert contents[0] == contents[1]
