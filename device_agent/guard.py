@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Trailing metadata is limited to 8 KiB by default, and percent encoding can triple a message.
 _MAX_MESSAGE = 1500
 
+#: What gRPC raises, from a module of its own that has no public name, where a message finds nobody at the other end any more.
+_LINE_BROKE = "ExecuteBatchError"
+
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
@@ -49,7 +52,9 @@ def reports_errors(method: Callable[..., Awaitable[_Result]]) -> Callable[..., A
             if not self.stopping:
                 raise  # the caller hung up; there is nobody to tell
             failure = JobAborted(f"{method.__name__} was ended by the agent's shutdown; try again when it is back")
-        except Exception:
+        except Exception as error:
+            if type(error).__name__ == _LINE_BROKE:
+                raise asyncio.CancelledError from error
             _log.exception("unexpected failure in %s", method.__name__)
             failure = AgentInternalError(
                 f"the agent failed unexpectedly in {method.__name__}; its log has the traceback"
