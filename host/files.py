@@ -23,7 +23,9 @@ class FolderInUse(StableError):
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What a user's choice of a place leads to; any other error of the system is a defect.
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+_REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}
+)
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:

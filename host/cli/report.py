@@ -72,6 +72,8 @@ def command(
         )
     if explain and (folder is None or out is not None or plots is not None):
         raise click.UsageError("--explain is for FOLDER alone and writes no page; leave --out and --plots out")
+    if out is not None and (out.suffix.lower() not in (".html", ".htm") or not out.parent.is_dir()):
+        raise click.UsageError(f"--out names an .html file in a folder that is there, not {out}")
     if no_png and plots is None:
         raise click.UsageError("--no-png is for --plots; name a folder with it")
     if folder is not None:

@@ -89,11 +89,16 @@ def export(
     as_json: bool,
 ) -> None:
     """Write the history, or a part of it, to FILE: for another history, a data frame or a spreadsheet."""
+    from device_agent.contract.errors import InvalidRequest
     from host.results.export_files import export_file
+    from host.results.lines import count_lines
     from host.results.store import ResultStore
 
     with ResultStore.open(store_url) as store:
-        count = export_file(store, file, _filter(store, since=since, device=device, sweep=sweep), name)
+        chosen = _filter(store, since=since, device=device, sweep=sweep)
+        if any((since, device, sweep)) and not count_lines(store, chosen):
+            raise InvalidRequest(f"the history has no such results; {file} was not written")
+        count = export_file(store, file, chosen, name)
     size = file.stat().st_size
     _tell({"file": str(file), "records": count, "size_bytes": size}, f"{count} written to {file}", as_json)
 

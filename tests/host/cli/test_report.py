@@ -58,6 +58,17 @@ def test_what_is_no_finished_run_is_refused(host: Callable[..., Any], folder: Pa
     assert host("report", str(folder), "--explain", "--out", "x.html").code == 2
 
 
+@pytest.mark.parametrize("name", ["report.pdf", "not-there/report.html"])
+def test_a_page_goes_where_it_can_only_be_meant(
+    host: Callable[..., Any], folder: Path, tmp_path: Path, name: str
+) -> None:
+    failed = host("report", str(folder), "--out", str(tmp_path / name))
+    assert failed.code == 2
+    assert "names an .html file in a folder that is there" in failed.err
+    assert not (tmp_path / name).parent.joinpath("report.pdf").exists()
+    assert not (tmp_path / "not-there").exists()
+
+
 def test_the_history_becomes_a_page_and_charts(host: Callable[..., Any], tmp_path: Path) -> None:
     with ResultStore.open() as store:
         for threads in (1, 2):

@@ -58,6 +58,16 @@ def test_parts_by_filters(host: Callable[..., Any], history: str, tmp_path: Path
     assert "no known format" in host("store", "export", str(tmp_path / "x.xml")).err
 
 
+def test_an_export_of_nothing_takes_no_files_place(host: Callable[..., Any], history: str, tmp_path: Path) -> None:
+    whole = tmp_path / "all.jsonl"
+    assert host("store", "export", str(whole)).code == 0
+    before = whole.read_bytes()
+    failed = host("store", "export", str(whole), "--since", "2099-01-01")
+    assert failed.code == 2
+    assert "no such results" in failed.err
+    assert whole.read_bytes() == before
+
+
 def test_damage_is_found_and_derived_figures_mended(host: Callable[..., Any], history: str) -> None:
     assert host("store", "check").out == "everything is whole\n"
     with ResultStore.open(history) as store, store.writing() as session:
