@@ -96,8 +96,8 @@ def export(
 
     with ResultStore.open(store_url) as store:
         chosen = _filter(store, since=since, device=device, sweep=sweep)
-        if any((since, device, sweep)) and not count_lines(store, chosen):
-            raise InvalidRequest(f"the history has no such results; {file} was not written")
+        if any((since, device, sweep)) and file.exists() and not count_lines(store, chosen):
+            raise InvalidRequest(f"the history has no such results; {file} was left as it is")
         count = export_file(store, file, chosen, name)
     size = file.stat().st_size
     _tell({"file": str(file), "records": count, "size_bytes": size}, f"{count} written to {file}", as_json)

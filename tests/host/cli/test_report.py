@@ -73,7 +73,7 @@ def test_the_history_becomes_a_page_and_charts(host: Callable[..., Any], tmp_pat
     with ResultStore.open() as store:
         for threads in (1, 2):
             add(store, "a.onnx", sha256_of("a"), 1.0 / threads, threads=threads)
-    out, plots = tmp_path / "pages" / "fleet.html", tmp_path / "plots"
+    out, plots = tmp_path / "fleet.html", tmp_path / "plots"
     done = host("report", "--artifact", "a", "--out", str(out), "--plots", str(plots), "--no-png", "--json")
     document = done.document
     assert (document["schema"], document["report"], document["results"], document["left_out"]) == (1, str(out), 2, [])

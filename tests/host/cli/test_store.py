@@ -54,7 +54,8 @@ def test_parts_by_filters(host: Callable[..., Any], history: str, tmp_path: Path
     assert "no sweep nightly" in failed.err
     with ResultStore.open(history) as store, StoreQueue(store) as queue:
         queue.create("nightly", [], seed=1, document={})
-    assert host("store", "export", file, "--sweep", "nightly").out == f"0 written to {file}\n"
+    other = str(tmp_path / "other.csv")
+    assert host("store", "export", other, "--sweep", "nightly").out == f"0 written to {other}\n"
     assert "no known format" in host("store", "export", str(tmp_path / "x.xml")).err
 
 
