@@ -72,7 +72,8 @@ def command(listen: str, store: str | None, token: str | None, as_json: bool) ->
         FleetWatch(inventory.devices, ask_agent) as watch,
     ):
         listening = _socket(name, port)
-        shown = f"[{name}]" if ":" in name else name
+        reached = _reached_at(name)
+        shown = f"[{reached}]" if ":" in reached else reached
         url = f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else "")
         if as_json:
             render.print_json({"schema": SCHEMA, "url": url})
@@ -99,6 +100,18 @@ def _address(listen: str) -> tuple[str, int]:
         except ValueError:
             raise click.BadParameter(f"{name!r} is no IP address of this machine", param_hint="--listen") from None
     return name, int(port)
+
+
+def _reached_at(name: str) -> str:
+    """Return the address to type in a browser: the one that is listened on, or this machine's on its way out."""
+    import socket
+
+    from host.cli.own_address import own_address
+
+    address = None if name == "localhost" else ipaddress.ip_address(name)
+    if address is None or not address.is_unspecified:
+        return name
+    return own_address(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
 
 
 def _socket(name: str, port: int) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import sys
@@ -13,6 +14,7 @@ import click
 
 from host.cli import render
 from host.cli.errors import ExitCode
+from host.cli.own_address import own_address
 
 if TYPE_CHECKING:
     from device_agent.contract.joining import Role
@@ -46,6 +48,9 @@ def command(ctx: click.Context, listen: str, name: str | None, valid: str, force
 
     The first enrolment makes this host's own authority, which signs them.
     """
+    if os.environ.get("GRPC_VERBOSITY") == "ERROR":
+        # gRPC's core reports a port in use in its own words, before we can say it in ours. It reads this when it is loaded.
+        os.environ["GRPC_VERBOSITY"] = "NONE"
     if ctx.invoked_subcommand is not None:
         return
     from device_agent.contract.joining import Role
@@ -53,6 +58,12 @@ def command(ctx: click.Context, listen: str, name: str | None, valid: str, force
     from host.fleet.inventory import Inventory
 
     registrar = Registrar(Inventory(), name=name, force=force)
+    if (taken := registrar.bound_to()) is not None:
+        click.echo(
+            f"note: {taken.name} is registered at {taken.address}; only that board may join under this name, "
+            "another needs --force",
+            err=True,
+        )
     outcome = _enroll(Role.DEVICE, registrar.name_for, registrar.register, listen, valid, as_json)
     ctx.exit(_say_outcome(outcome, as_json))
 
@@ -263,16 +274,7 @@ def _seconds(text: str) -> float:
 def _reachable(listen: str) -> str:
     """Return the address to type on the board: the one that is listened on, or this machine's on its way out."""
     given = listen.rpartition(":")[0]
-    if given not in ("0.0.0.0", "[::]", ""):
-        return given
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(
-                ("192.0.2.1", 9)
-            )  # an address for documentation: only the route is looked up, nothing is sent
-            return str(probe.getsockname()[0])
-    except OSError:
-        return socket.gethostname()
+    return own_address() if given in ("0.0.0.0", "[::]", "") else given
 
 
 def _entry(member: Member) -> dict[str, Any]:

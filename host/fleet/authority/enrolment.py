@@ -103,14 +103,14 @@ class Enrolment:
         join_pb2_grpc.add_EnrolmentServicer_to_server(_Service(self), self._server)
 
     def start(self, listen: str) -> int:
-        """Listen on ADDRESS:PORT and return the port. OSError if that is not possible."""
+        """Listen on ADDRESS:PORT and return the port. Raises InvalidRequest if that is not possible."""
         pair = (self._pair.key_pem.encode(), self._pair.certificate_pem.encode())
         try:
             port = self._server.add_secure_port(listen, grpc.ssl_server_credentials([pair]))
         except RuntimeError:
             port = 0
         if not port:
-            raise OSError(
+            raise InvalidRequest(
                 f"cannot listen on {listen}: the port is in use, or the address is not this machine's; use --listen"
             )
         self._server.start()

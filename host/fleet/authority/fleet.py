@@ -28,22 +28,30 @@ class Registrar:
         self._name = name
         self._force = force
 
+    def bound_to(self) -> RegisteredDevice | None:
+        """Return the device that has the wished name, if only that one may join under it."""
+        if self._name is None or self._force:
+            return None
+        known = next((one for one in self._inventory.devices() if one.name == self._name), None)
+        return None if known is None or known.device_id is None else known
+
     def name_for(self, request: JoinRequest) -> str:
         """Return what the board will be called. Raises InvalidRequest if the name or the board is somebody else's already."""
         devices = {device.name: device for device in self._inventory.devices()}
-        same = next((one for one in devices.values() if one.device_id == request.device_id), None)
+        same = [one.name for one in devices.values() if one.device_id == request.device_id]
         if self._name is None:
-            return same.name if same is not None else _free_name(request.hostname, devices)
+            return same[0] if same else _free_name(request.hostname, devices)
         taken = devices.get(self._name)
         if taken is not None and taken.device_id not in (None, request.device_id) and not self._force:
             raise InvalidRequest(
-                f"{self._name!r} is another device, at {taken.address}. Choose another --name, or replace it with --force."
+                f"on the host {self._name!r} is another device, at {taken.address}. There, start `host enroll` again with "
+                "another --name, or with --force to replace that device, and join with the new code."
             )
-        if same is not None and same.name != self._name:
+        if same and self._name not in same:
             raise InvalidRequest(
-                f"this board is registered as {same.name!r} already (device id {same.device_id}). Enroll it under that name, or "
-                f"`host devices remove {same.name}` first. If it is another board with a copied card: delete the file device-id "
-                "in its store and join again."
+                f"this board is registered as {same[0]!r} already (device id {request.device_id}). On the host, enroll it under "
+                f"that name, or `host devices remove {same[0]}` first. If it is another board with a copied card: delete the "
+                "file device-id in its store and join again."
             )
         return self._name
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from host.cli.dashboard import _reached_at
+
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
@@ -35,6 +37,13 @@ def test_it_says_where_it_is_answers_there_and_ends_by_ctrl_c(folders: Path) -> 
             assert process.wait(LONG_S) in (0, 130)
         finally:
             process.kill()
+
+
+def test_what_others_type() -> None:
+    assert _reached_at("localhost") == "localhost"
+    assert _reached_at("192.0.2.7") == "192.0.2.7"
+    for anywhere in ("0.0.0.0", "::"):
+        assert _reached_at(anywhere) not in ("", "0.0.0.0", "::")
 
 
 @pytest.mark.parametrize("listen", ["8737", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "board.example:1", ":1"])

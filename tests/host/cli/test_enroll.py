@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from running_agent import StartAgent
 
 from host.cli.errors import ExitCode
+from host.fleet.inventory import Inventory
 
 Host = Callable[..., Any]
 
@@ -95,6 +97,21 @@ def test_a_wrong_code_is_a_typing_error_or_a_wrong_host(tmp_path: Path) -> None:
     done = device_agent("join", "127.0.0.1:1", "ABCDE", "--store", str(tmp_path / "store"))
     assert done.returncode == 2
     assert "5 characters instead of 35" in done.stderr
+
+
+def test_a_port_in_use_is_said_once_and_a_name_in_use_at_once(host: Host, enrolling: Any) -> None:
+    assert host("devices", "add", "pi4-1", "127.0.0.1:1", "--force").code == 0
+    inventory = Inventory()
+    waiting, said = enrolling("--name", "pi4-1")
+    inventory.add(replace(inventory.get("pi4-1"), device_id="f" * 32), replace=True)
+    command = [sys.executable, "-m", "host", "enroll", "--name", "pi4-1", "--listen", said["address"]]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert second.returncode == ExitCode.USAGE
+    note, error = second.stderr.splitlines()
+    assert note.startswith("note: pi4-1 is registered at 127.0.0.1:1; only that board may join")
+    assert f"cannot listen on {said['address']}" in error
+    waiting.kill()
+    assert "note:" not in waiting.communicate()[1], "the board was not known then"
 
 
 def test_what_cannot_be_is_refused_before_anybody_waits(host: Host) -> None:
