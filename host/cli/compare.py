@@ -129,10 +129,12 @@ def command(
 
 def warn(document: dict[str, Any]) -> None:
     """Say on stderr what could not be decided or compared, since nobody reads a JSON document while a build runs."""
-    for row in document["rows"]:
+    from host.cli.compare_sides_view import title, told_apart
+
+    for row, words in zip(document["rows"], told_apart(document["rows"]), strict=True):
         for bound in row["bounds"]:
             if bound["met"] == "undecided":
-                click.echo(f"warning: {row['device']['name']}: {bound['text']} is undecided: {bound['hint']}", err=True)
+                click.echo(f"warning: {title(row, words)}: {bound['text']} is undecided: {bound['hint']}", err=True)
     for refused in document["refused"]:
         texts = "; ".join(each["text"] for each in refused["differences"])
         click.echo(f"warning: {refused['device']['name']}: not compared, environments differ in {texts}", err=True)

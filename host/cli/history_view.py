@@ -10,6 +10,7 @@ from rich.text import Text
 
 from host.cli import render
 from host.cli.compare_sides_view import change_text
+from host.results.compare_rules import setting_words
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDEST = 60
@@ -25,11 +26,12 @@ def print_history(document: dict[str, Any]) -> None:
         values = [point["value"] for point in points]
         settings = course["settings"]
         threads = settings["threads"]
+        words = "".join(f", {word}" for word in setting_words(settings))
         console.print(Text.assemble((course["model"], "bold"), " on ", (course["device"]["name"], "bold")))
         console.print(
             Text(
                 f"{course['device']['board']}, {settings['runtime']} {points[-1]['runtime_version']}, "
-                f"{settings['provider']}, {threads} thread{'s' * (threads != 1)}; {document['metric']}"
+                f"{settings['provider']}, {threads} thread{'s' * (threads != 1)}{words}; {document['metric']}"
                 f"{' of undisturbed runs' if course['undisturbed'] else ''}",
                 style="dim",
             )

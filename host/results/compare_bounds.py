@@ -80,9 +80,16 @@ def parse_bound(text: str) -> Bound:
         value, relative = value / 100, metric != "accuracy"
     elif unit.lower() in UNITS[metric]:
         value, relative = value * UNITS[metric][unit.lower()], False
+    elif not unit:
+        usual = next(each for each in ("ms", "MB", "mJ") if each.lower() in UNITS[metric])
+        condition, change = f"{metric} {operator} ", sign or ("+" if operator == ">" else "-")
+        raise InvalidRequest(
+            f"--fail-if {text!r}: {metric} needs a unit or a percent sign: {condition}{sign}{number}{usual}, "
+            f"{condition}{change}{number}%"
+        )
     else:
         units = ", ".join(("%", *filter(None, UNITS[metric])))
-        raise InvalidRequest(f"--fail-if {text!r}: {unit or 'no unit'} is no unit of {metric}; use one of {units}")
+        raise InvalidRequest(f"--fail-if {text!r}: {unit} is no unit of {metric}; use one of {units}")
     if relative and value <= -1:
         raise InvalidRequest(f"--fail-if {text!r}: nothing falls by 100 % or more")
     return Bound(

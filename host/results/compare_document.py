@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from device_agent.contract.plain_json import to_json
 from host.results.compare import Change
 from host.results.compare_bounds import Judgement, Met
 from host.results.compare_match import Entry, Refusal
-from host.results.compare_rules import Difference, settings
+from host.results.compare_rules import Difference, setting_words, settings
 from host.results.compare_run import Comparison, Row
 from host.results.environment import Environment
 
@@ -25,8 +26,8 @@ def compare_document(comparison: Comparison, *, name_of: Callable[[str, str | No
         "across": list(comparison.across),
         "confidence": comparison.confidence,
         "difference": comparison.difference,
-        "rows": [_row(row, name_of) for row in comparison.rows],
-        "refused": [_refusal(each, name_of) for each in comparison.refused],
+        "rows": sorted((_row(row, name_of) for row in comparison.rows), key=_place),
+        "refused": sorted((_refusal(each, name_of) for each in comparison.refused), key=_place),
         "met": met_of(comparison.rows),
         "truncated": comparison.truncated,
     }
@@ -57,6 +58,20 @@ def _row(row: Row, name_of: Callable[[str, str | None], str]) -> dict[str, Any]:
         "differences": [_difference(each) for each in match.allowed],
         "remarks": list(row.remarks),
     }
+
+
+def _place(row: Mapping[str, Any]) -> tuple[list[Any], ...]:
+    """Return where a row or a refusal stands: by model, device and settings. Numbers within names count as numbers."""
+    settings, environment = row.get("settings", {}), row.get("environment", {})
+    texts = [
+        *([row["model"]] if row["model"] else [row[side]["name"] for side in ("baseline", "candidate") if side in row]),
+        row["device"]["name"],
+        row["device"]["id"],
+        *(str(settings.get(field, "")) for field in ("runtime", "provider", "threads")),
+        ", ".join(setting_words(settings)),
+        *map(str, environment.values()),
+    ]
+    return tuple([int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)] for text in texts)
 
 
 def _side(entries: Sequence[Entry]) -> dict[str, Any]:

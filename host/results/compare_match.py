@@ -129,9 +129,10 @@ def _match_group(
     remarks: list[str] = []
     # In turns with others a model runs on other caches: such results serve as pairs, or where neither side has others.
     one, other = (
-        {identity(each.environment, without=across | {"alone"}) for each in side} for side in (baseline, candidate)
+        dict.fromkeys(identity(each.environment, without=across | {"alone"}) for each in side)
+        for side in (baseline, candidate)
     )
-    common = one & other
+    common = [place for place in one if place in other]
     if not common:
         nearest = min(
             (

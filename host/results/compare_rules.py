@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from device_agent.contract.errors import InvalidRequest
+from device_agent.contract.settings import InputKind
 from host.results.environment import Environment
 
 
@@ -118,6 +119,29 @@ def settings(environment: Environment, *, without: Collection[str] = ()) -> dict
         for field, (weight, _) in FIELDS.items()
         if weight is Weight.SETTING and field not in without
     }
+
+
+def setting_words(chosen: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return in words what was not left to the device, such as `batch 4`; `chosen` are settings by name, also as in a document.
+
+    Runtime, provider and threads are no part of it: every result has them, and they are shown with each.
+    """
+    words = [f"{name}={value}" for name, value in chosen.get("provider_options") or ()]
+    for name in ("cpu_group", "nice", "batch", "graph_optimization"):
+        value = chosen.get(name)
+        if value is not None:
+            words.append(f"{name.replace('_', ' ')} {getattr(value, 'value', value)}")
+    if chosen.get("memory_arena") is not None:
+        words.append("memory arena" if chosen["memory_arena"] else "no memory arena")
+    if chosen.get("cpus") is not None:
+        words.append(f"cpus {','.join(map(str, chosen['cpus']))}")
+    inputs = InputKind(chosen.get("inputs") or InputKind.RANDOM)
+    if inputs is not InputKind.RANDOM:
+        file = chosen.get("inputs_sha256")
+        words.append(f"inputs {inputs.value}{f' {file[:8]}' if file else ''}")
+    if chosen.get("soak"):
+        words.append("soak")
+    return tuple(words)
 
 
 def _value(value: Any) -> str:

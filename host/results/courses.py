@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from device_agent.contract.errors import InvalidRequest
 from host.results.changepoints import RECENT, Course, Shift, course_of, recent_rise
 from host.results.compare_match import Entry, entries_of
-from host.results.compare_rules import Difference, Weight, differences, settings
+from host.results.compare_rules import Difference, Weight, differences, setting_words, settings
 from host.results.compare_sides import find_side, parse_side
 from host.results.lines import ResultLine, list_lines
 from host.results.store import NotInHistory, ResultStore
@@ -111,7 +112,15 @@ def courses_of(store: ResultStore, model: str, options: CourseOptions | None = N
             f"the history has no results of {model} alone in its worker"
             f"{' that match the options' if options != CourseOptions() else ''}; `host bench {model} --device NAME` makes one"
         )
-    return tuple(sorted(kept, key=lambda each: (each.points[-1].line.device_name or "", -len(each.points))))
+    return tuple(sorted(kept, key=_place))
+
+
+def _place(course: ModelCourse) -> tuple[Any, ...]:
+    """Return where a course stands: by device, then the longest first, then by model and settings."""
+    last = course.points[-1]
+    chosen = settings(last.environment)
+    name, words = last.line.device_name or "", setting_words(chosen)
+    return (name, -len(course.points), last.line.name, chosen["runtime"], chosen["provider"], chosen["threads"], words)
 
 
 def _course(entries: Sequence[Entry], options: CourseOptions) -> ModelCourse:

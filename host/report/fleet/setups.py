@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields, replace
 
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.measurement import Measurement, MeasureResult
-from device_agent.contract.settings import MeasureRequest, Settings
+from device_agent.contract.settings import MeasureRequest
 from host.report.fleet.data import Setup
+from host.results.compare_rules import setting_words
 from host.results.environment import Environment
 from host.results.lines import ResultLine
 
@@ -68,19 +69,9 @@ def setups_of(
 
 def _settings(request: MeasureRequest, environment: Environment) -> str:
     """Return in words what was not left to the device."""
-    settings, plain = request.settings, Settings()
-    words = []
-    if settings.provider is not None:
-        words.append(environment.provider)
-    words += [f"{name}={value}" for name, value in settings.provider_options]
-    for name in ("cpu_group", "nice", "batch", "graph_optimization", "memory_arena"):
-        value = getattr(settings, name)
-        if value is not None:
-            words.append(f"{name.replace('_', ' ')} {getattr(value, 'value', value)}")
-    if settings.cpus is not None:
-        words.append(f"cpus {','.join(map(str, settings.cpus))}")
-    if settings.inputs is not plain.inputs:
-        words.append(f"inputs {settings.inputs.value}")
+    settings = request.settings
+    words = [] if settings.provider is None else [environment.provider]
+    words += setting_words({field.name: getattr(settings, field.name) for field in fields(settings)})
     if len(request.artifacts) > 1:
         words.append("in turns with others")
     elif request.profile_nodes:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from histories import add, sha256_of
+from histories import add, made, sha256_of
 from json_schemas import validate
 from made_up import DEVICE, measured
 
+from device_agent.contract.settings import GraphOptimization, Settings
 from host.cli.history_view import sparkline
 from host.results.compare_figures import file_facts
 from host.results.store import ResultStore
@@ -125,6 +126,59 @@ def test_many_models_make_one_table(host: Callable[..., Any], store: ResultStore
     assert ran.code == 3
     assert ran.out.count("slower") == 4
     assert ran.out.count("on board: p50 > +10%  met") == 4
+
+
+def with_settings(
+    store: ResultStore, sha: str, name: str, settings: Settings, *, ratio: float = 1.0, **result: Any
+) -> None:
+    found = made(sha, ratio, **result)
+    asked = replace(found.request, settings=settings)
+    store.add_measurement(replace(found, request=asked), device=DEVICE, artifact_names=(name,), device_name="board")
+
+
+@pytest.fixture
+def matrix(store: ResultStore) -> ResultStore:
+    """Threads by levels of optimization, as a sweep makes them, in no order."""
+    for threads in (2, 1):
+        for level in (None, GraphOptimization.BASIC, GraphOptimization.ALL):
+            for batch in (16, None, 2):
+                asked = Settings(graph_optimization=level, batch=batch)
+                with_settings(store, A, "a.onnx", asked, ratio=1.0 if threads == 1 else 0.7, threads=threads)
+    return store
+
+
+def test_settings_tell_rows_apart_and_order_them(host: Callable[..., Any], matrix: ResultStore) -> None:
+    document = host("compare", "threads:1", "threads:2", "--json").document
+    found = [(row["settings"]["batch"], row["settings"]["graph_optimization"]) for row in document["rows"]]
+    batches = [(batch, level) for batch in (2, 16) for level in (None, "all", "basic")]
+    assert found == [(None, None), *batches, (None, "all"), (None, "basic")]
+    ran = host("compare", "threads:1", "threads:2", "--fail-if", "p50 > -50%")
+    assert ran.code == 3
+    failed = [line for line in ran.out.splitlines() if "p50 > -50%" in line]
+    assert len(set(failed)) == len(failed) == 9
+    assert "a.onnx on board: p50 > -50%  met" in failed
+    assert "a.onnx on board, batch 16, graph optimization basic: p50 > -50%  met" in failed
+    full = host("compare", "#1", "#2").out + host("compare", "#1", "#2", "--across", "batch").out
+    assert "batch 16 → not set" in full
+
+
+def test_headings_differ_where_results_do(host: Callable[..., Any], store: ResultStore) -> None:
+    for kernel in ("6.12", "6.6"):
+        for name, sha in (("a.onnx", A), ("b.onnx", B)):
+            found = made(sha, 1.0)
+            store.add_measurement(
+                found, device=replace(DEVICE, kernel=kernel), artifact_names=(name,), device_name="board"
+            )
+    with_settings(store, A, "a.onnx", Settings(cpus=(2, 3), memory_arena=False), cpus=(2, 3))
+    with_settings(store, B, "b.onnx", Settings(cpus=(2, 3), memory_arena=False), cpus=(2, 3))
+    shown = host("compare", "a.onnx", "b.onnx").out
+    headings = [line for line in shown.splitlines() if "4 threads" in line]
+    assert len(set(headings)) == len(headings) == 3
+    # A long heading goes on in the next line.
+    assert " ".join(shown.split()).count("kernel 6.1, no memory arena, cpus 2,3 ") == 1
+    assert ["kernel 6.6" in headings[0], "kernel 6.12" in headings[1]] == [True, True]
+    courses = " ".join(host("history", "a.onnx").out.split())
+    assert courses.count("4 threads; p50") == courses.count("4 threads, no memory arena, cpus 2,3; p50") == 1
 
 
 def test_turns_go_before_single_measurements(host: Callable[..., Any], slower: ResultStore) -> None:

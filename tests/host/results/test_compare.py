@@ -126,6 +126,8 @@ def test_bounds_are_read(text: str, metric: str, above: bool, value: float, rela
         ("speed > +3%", "none of p50"),
         ("p50 > 3%", "a percentage is a change"),
         ("p50 > +3MB", "no unit of p50"),
+        ("p50 > 3", "p50 needs a unit or a percent sign: p50 > 3ms, p50 > [+]3%"),
+        ("peak_memory < -1.5", "a percent sign: peak_memory < -1.5MB, peak_memory < -1.5%"),
         ("p50 < -100%", "100 %"),
     ],
 )
