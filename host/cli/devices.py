@@ -14,7 +14,7 @@ from host.cli.devices_install import install, upgrade, wheel
 from host.cli.devices_use import release, who
 from host.cli.errors import ExitCode
 from host.cli.store_option import store_option
-from host.fleet.inventory import ALL, LOCAL, Inventory, RegisteredDevice
+from host.fleet.inventory import ALL, LOCAL, InvalidDeviceName, Inventory, RegisteredDevice
 from host.fleet.selectors import check_tag, select
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ def command() -> None:
 @click.option(
     "--tag", "tags", multiple=True, metavar="TAG", help="A word for selectors, such as lab-a or rack=3; repeatable."
 )
-@click.option("--force", is_flag=True, help="Replace NAME if it is taken, and add it even if no agent answers now.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace NAME if it is taken; add it even if no agent answers now, or as a second name of a board.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def add(name: str, address: str, tags: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Register the agent at ADDRESS (HOST or HOST:PORT) under NAME, after asking it what it is.
@@ -72,31 +76,39 @@ def add(name: str, address: str, tags: tuple[str, ...], force: bool, as_json: bo
 
 @command.command("import")
 @click.argument("path", metavar="FILE.csv", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace names that are taken, and add devices that do not answer now.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace names that are taken; add devices that do not answer now, or that have other names.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def import_(ctx: click.Context, path: Path, force: bool, as_json: bool) -> None:
     """Register many agents at once, after asking them all what they are.
 
     FILE.csv has the columns name, address (HOST or HOST:PORT) and, if wanted, tags, separated by spaces. Devices that do not
-    answer are left out, and the exit code is 1, or 4 where none did.
+    answer, and boards that are registered under other names, are left out, and the exit code is 1, or 4 where none answered.
     """
     from host.fleet.bulk import add_all, read_list
 
     answers = add_all(Inventory(), read_list(path), force=force)
-    silent = [answer for answer in answers if answer.info is None]
+    left_out = [answer for answer in answers if answer.info is None]
+    second = sum(isinstance(answer.said, InvalidDeviceName) for answer in left_out)
+    silent = len(left_out) - second
     added = [answer.device for answer in answers if force or answer.info is not None]
     if as_json:
-        left = [] if force else [{"device": _entry(one.device), "error": str(one.said)} for one in silent]
+        left = [] if force else [{"device": _entry(one.device), "error": str(one.said)} for one in left_out]
         render.print_json({"schema": SCHEMA, "devices": [_entry(device) for device in added], "left_out": left})
     else:
-        for answer in silent:
+        for answer in left_out:
             click.echo(f"{answer.device.name}: {answer.said}", err=True)
         click.echo(
-            f"added {len(added)} of {len(answers)} devices" + (f"; {len(silent)} do not answer" if silent else "")
+            f"added {len(added)} of {len(answers)} devices"
+            + (f"; {silent} do not answer" if silent else "")
+            + (f"; {second} are registered under other names" if second else "")
         )
-    if silent:
-        ctx.exit(ExitCode.NO_DEVICE if len(silent) == len(answers) else ExitCode.FAILED)
+    if left_out:
+        ctx.exit(ExitCode.NO_DEVICE if silent == len(answers) else ExitCode.FAILED)
 
 
 @command.command("list")

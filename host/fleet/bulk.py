@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.contract.errors import BoardfitError, InvalidRequest
-from host.fleet.inventory import InvalidDeviceName, Inventory, RegisteredDevice
+from host.fleet.inventory import InvalidDeviceName, Inventory, RegisteredDevice, second_name
 
 if TYPE_CHECKING:
     from device_agent.contract.device import DeviceInfo
@@ -62,7 +62,8 @@ def add_all(
     """Ask all devices what they are and register those that answered; with `force` also those that did not.
 
     A device that is known under its name at the same address is asked again; one at another address raises InvalidDeviceName
-    before any is asked, unless `force`. Those that were known keep their tags where the list gives none. The answers have
+    before any is asked, unless `force`. A board that is registered under a name that is not in the list is left out, its answer
+    InvalidDeviceName, unless `force`. Those that were known keep their tags where the list gives none. The answers have
     the devices as they were registered. Two devices that turn out to be the same board raise InvalidDeviceName, and nothing
     is registered.
     """
@@ -78,6 +79,9 @@ def add_all(
     answers = ask_all(devices, timeout_s=timeout_s, find_tls=True)
     _check_boards(answers)
     told = tuple(_told(answer, known.get(answer.device.name)) for answer in answers)
+    if not force:
+        then = {**known, **{answer.device.name: answer.device for answer in told if answer.info is not None}}
+        told = tuple(replace(one, said=second_name(one.device, then.values()) or one.said) for one in told)
     inventory.put(answer.device for answer in told if force or answer.info is not None)
     return told
 

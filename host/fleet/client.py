@@ -55,16 +55,23 @@ KEY_S = 90.0
 
 class AgentClient:
     """A connection to the agent at `address`, over TLS to exactly `peer`, or in plaintext without one (see host.fleet.devices,
-    which knows of registered devices); `timeout_s` bounds each short call.
+    which knows of registered devices); `timeout_s` bounds each short call, `name` is the device's, for what errors advise.
 
     Calls raise the contract's errors (device_agent.contract.errors). May be used from several threads.
     """
 
     def __init__(
-        self, address: str, *, timeout_s: float = 10.0, retry: Retry | None = None, peer: Peer | None = None
+        self,
+        address: str,
+        *,
+        timeout_s: float = 10.0,
+        retry: Retry | None = None,
+        peer: Peer | None = None,
+        name: str | None = None,
     ) -> None:
         self.address = channels.check_address(address)
         self.peer = peer
+        self._name = name
         self.timeout_s = timeout_s
         self._retry = retry or Retry()
         self._channel = channels.open_channel(self.address, peer)
@@ -298,7 +305,7 @@ class AgentClient:
         if isinstance(failure, DeviceUnreachable) and not self._reached and error.code() is grpc.StatusCode.UNAVAILABLE:
             from host.fleet import diagnosis
 
-            return diagnosis.explain(self.address, self.peer) or failure
+            return diagnosis.explain(self.address, self.peer, self._name) or failure
         return failure
 
     def _query(self, sha256: str) -> HeldBytes:

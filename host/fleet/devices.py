@@ -33,7 +33,8 @@ def connect(device: RegisteredDevice, *, timeout_s: float = 10.0, retry: Retry |
 
     Raises NotTrusted for a device that has joined and cannot be trusted now (see identity.peer_of).
     """
-    return AgentClient(device.address, timeout_s=timeout_s, retry=retry, peer=identity.peer_of(device))
+    peer = identity.peer_of(device)
+    return AgentClient(device.address, timeout_s=timeout_s, retry=retry, peer=peer, name=device.name)
 
 
 def as_found(device: RegisteredDevice) -> RegisteredDevice:

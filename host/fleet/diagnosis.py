@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from device_agent.contract.errors import NotTrusted
 from device_agent.contract.joining import DEVICE_SUFFIX, HOST_SUFFIX
+from host.fleet import identity
 from host.fleet.identity import Peer
 
 _TIMEOUT_S = 2.0
@@ -61,25 +62,40 @@ def ask(address: str, peer: Peer | None, *, timeout_s: float = _TIMEOUT_S) -> An
             return None
 
 
-def explain(address: str, peer: Peer | None) -> NotTrusted | None:
-    """Return the error in words if the two sides disagree about TLS at HOST:PORT; None if that is not it."""
+def explain(address: str, peer: Peer | None, name: str | None = None) -> NotTrusted | None:
+    """Return the error in words if the two sides disagree about TLS at HOST:PORT; None if that is not it.
+
+    `name` is what the device there is called, or is going to be.
+    """
     answer = ask(address, peer)
     if answer is None:
         return None
     if peer is None:
-        if answer.certificate is None:
-            return None
-        return NotTrusted(
-            f"the agent at {address} speaks TLS, and this host knows no certificate for it. If it joined this host's authority: "
-            f"`host devices add NAME {address}`. Else enroll it: `host enroll` here, `device-agent join` on the board."
-        )
-    again = "Enroll it again: `host enroll` here, `device-agent join` on the board."
+        return None if answer.certificate is None else _unexpected(address, answer.certificate, name)
+    again = f"Enroll it again: {_how_to_enroll(name)}."
     if answer.certificate is None:
         return NotTrusted(
             f"the agent at {address} does not speak TLS, but this device joined with it, so nothing is sent. Was the board's "
             f"store replaced, or does something else listen there? {again}"
         )
-    return _of_certificate(address, peer, answer, again)
+    return _of_certificate(address, peer, answer, again, name or "NAME")
+
+
+def _how_to_enroll(name: str | None) -> str:
+    return f"`host enroll{f' --name {name}' if name else ''}` here, `device-agent join` on the board"
+
+
+def _unexpected(address: str, certificate: bytes, name: str | None) -> NotTrusted:
+    """Return the error for an agent that was called without TLS and speaks it."""
+    own = identity.load_own()
+    said = f"the agent at {address} speaks TLS, and this host knows no certificate for it."
+    if own is not None:
+        from host.fleet.authority import certificates
+
+        if certificates.is_issued_by(certificate, own.authority_pem):
+            add = f"host devices add {name or 'NAME'} {address} --force"
+            return NotTrusted(f"{said} It joined this host's authority: `{add}`.")
+    return NotTrusted(f"{said} Enroll it: {_how_to_enroll(name)}.")
 
 
 def device_name_at(address: str) -> str | None:
@@ -99,7 +115,7 @@ def device_name_at(address: str) -> str | None:
     return None
 
 
-def _of_certificate(address: str, peer: Peer, answer: Answer, again: str) -> NotTrusted | None:
+def _of_certificate(address: str, peer: Peer, answer: Answer, again: str, known_as: str) -> NotTrusted | None:
     from host.fleet.authority import certificates
 
     assert answer.certificate is not None
@@ -114,7 +130,7 @@ def _of_certificate(address: str, peer: Peer, answer: Answer, again: str) -> Not
         shown = ", ".join(found.names) or "no name"
         return NotTrusted(
             f"the agent at {address} is another device ({shown}) than the registered one ({peer.name}). If the "
-            f"addresses changed: host devices add NAME {address} --force"
+            f"addresses changed: host devices add {known_as} {address} --force"
         )
     if found.expires_s < time.time():
         ended, now = (time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (found.expires_s, time.time()))

@@ -57,6 +57,21 @@ class RegisteredDevice:
         object.__setattr__(self, "tags", tuple(sorted({selectors.check_tag(tag) for tag in self.tags})))
 
 
+def second_name(device: RegisteredDevice, registered: Iterable[RegisteredDevice]) -> InvalidDeviceName | None:
+    """Return the error for a board that is registered under another name, by its device id; None if it is not."""
+    other = next(
+        (one for one in registered if one.device_id == device.device_id is not None and one.name != device.name), None
+    )
+    if other is None:
+        return None
+    return InvalidDeviceName(
+        f"the board at {device.address} is registered as {other.name!r} already, at {other.address} (device id "
+        f"{other.device_id}), and its history would go by two names. Use that name, or `host devices remove {other.name}` first; "
+        "--force gives it the second name all the same. If it is another board with a copied card: delete the file device-id in "
+        "its store and restart that agent."
+    )
+
+
 class Inventory:
     """Registered devices. Every read goes to the file; writes are atomic and hold a lock, so hosts may share it."""
 
@@ -84,7 +99,7 @@ class Inventory:
         return selectors.select(self.devices(), text)
 
     def add(self, device: RegisteredDevice, *, replace: bool = False) -> None:
-        """Register `device`. A name that is taken raises InvalidDeviceName unless `replace`."""
+        """Register `device`. A taken name, or a board that has another name, raises InvalidDeviceName unless `replace`."""
         with self._locked():
             devices = self._read()
             if device.name in devices and not replace:
@@ -92,6 +107,9 @@ class Inventory:
                     f"device {device.name!r} is registered already, at {devices[device.name].address}. "
                     f"Replace it with `host devices add {device.name} {device.address} --force`."
                 )
+            second = None if replace else second_name(device, devices.values())
+            if second is not None:
+                raise second
             self._write({**devices, device.name: device})
 
     def put(self, devices: Iterable[RegisteredDevice]) -> None:

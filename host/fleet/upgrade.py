@@ -133,7 +133,7 @@ def upgrade_device(
 
 def connected(device: RegisteredDevice) -> UpgradeClient:
     """Return a client of a registered device, over TLS if it has joined. Raises NotTrusted."""
-    return UpgradeClient(device.address, peer=identity.peer_of(device))
+    return UpgradeClient(device.address, peer=identity.peer_of(device), name=device.name)
 
 
 def _confirmed(client: UpgradeClient, name: str, device_id: str) -> str:

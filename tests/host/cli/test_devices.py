@@ -44,7 +44,13 @@ def test_a_taken_name(host: Callable[..., Any], agent: Any) -> None:
     assert again.code == 2
     assert "registered already" in again.err
     assert "--force" in again.err
-    assert host("devices", "list", "--json").document["devices"][0]["address"] == agent.address
+    second = host("devices", "add", "desk", agent.address)
+    assert second.code == 2
+    assert "registered as 'bench' already" in second.err
+    assert "`host devices remove bench`" in second.err
+    (only,) = host("devices", "list", "--json").document["devices"]
+    assert (only["name"], only["address"]) == ("bench", agent.address)
+    assert host("devices", "add", "desk", agent.address, "--force").code == 0
 
 
 def test_an_agent_that_does_not_answer(host: Callable[..., Any]) -> None:

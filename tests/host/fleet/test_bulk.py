@@ -67,6 +67,18 @@ def test_one_board_under_two_names(agents: FakeAgents, inventory: Inventory) -> 
     assert inventory.devices() == ()
 
 
+def test_a_board_that_is_registered_under_another_name(agents: FakeAgents, inventory: Inventory) -> None:
+    first, other = rack(agents)[:2]
+    add_all(inventory, [first])
+    renamed = RegisteredDevice(name="pi4-1", address=first.address)
+    answers = add_all(inventory, [renamed, other])
+    assert isinstance(answers[0].said, InvalidDeviceName)
+    assert "registered as 'board-00' already" in str(answers[0].said)
+    assert [one.name for one in inventory.devices()] == ["board-00", "board-01"]
+    add_all(inventory, [renamed], force=True)
+    assert inventory.get("pi4-1").device_id == inventory.get("board-00").device_id
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

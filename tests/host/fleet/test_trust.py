@@ -107,6 +107,18 @@ def test_without_tls_nothing_gets_in_and_the_error_says_why(agent: RunningAgent)
         client.describe()
 
 
+def test_what_to_do_about_an_agent_that_speaks_tls(
+    agent: RunningAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = RegisteredDevice(name="t1", address=agent.address)
+    with connect(bare) as client, pytest.raises(NotTrusted, match=f"`host devices add t1 {agent.address} --force`"):
+        client.describe()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    with pytest.raises(NotTrusted, match=r"speaks TLS.*Enroll it: `host enroll --name t1` here") as caught:
+        identify(bare)
+    assert "devices add" not in str(caught.value), "that is what was typed"
+
+
 def test_a_device_that_is_added_is_found_to_speak_tls(agent: RunningAgent, device: RegisteredDevice) -> None:
     bare = RegisteredDevice(name="board", address=agent.address)
     found, info = identify(bare)
