@@ -68,7 +68,7 @@ class World:
         while self._line:
             self._end_uses()
             if self._holder is not None:
-                self._release(self._holder.host, 0.0)
+                self._break(self._holder.host, 0.0)  # it may have crashed, and would not give it back
             first = self._line[0][0]
             self._ask(first, 0.0)
             assert self._holder is not None

@@ -124,7 +124,10 @@ def command(
     if as_json:
         render.print_json(_document(result))
     else:
-        render.console().print(render.facts(_rows(result)))
+        out = render.console()
+        out.print(render.facts(_rows(result)))
+        # A path that a table breaks cannot be copied.
+        out.print(f"checkpoint            {result.checkpoint}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _recipe(file: Path | None, *, augment: bool | None, flip: bool | None, **given: Any) -> "Recipe":
@@ -175,7 +178,6 @@ def _rows(result: "TrainingResult") -> list[tuple[str, str]]:
         ("MACs", render.count_text(result.macs)),
         ("parameters", render.count_text(result.parameters)),
         ("time", render.seconds_text(result.seconds)),
-        ("checkpoint", str(result.checkpoint)),
     ]
 
 

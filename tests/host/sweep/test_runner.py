@@ -303,8 +303,14 @@ def test_stop_lets_running_jobs_end_and_a_later_run_does_the_rest(tmp_path: Path
     fleet = Fleet.of("one", "two")
     fleet.create(jobs_of([artifact_in(tmp_path)], ["one", "two"], repeats=10))
     runner = fleet.runner()
+
+    def stop(number: int) -> None:
+        if number == 3:
+            runner.stop()
+            assert runner.stopping.wait(30)  # jobs take no time here, and all may be done before it is heard
+
     for device in fleet.devices.values():
-        device.on_measure = lambda number: runner.stop() if number == 3 else None
+        device.on_measure = stop
     result = runner.run()
     assert result.stopped
     assert 3 <= result.count("done") < 20
