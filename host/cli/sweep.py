@@ -124,6 +124,10 @@ def _found(queue: StoreQueue, file: Path | None, name: str) -> Sweep:
     if file is not None:
         spec = read_spec(file)
         sweep = queue.find(name or spec.name)
+        if sweep.name != spec.name:
+            raise click.UsageError(
+                f"{file} is the sweep {spec.name}, and --resume {name} means {sweep.name} #{sweep.id}: give only one of them"
+            )
         if dict(sweep.document) != dict(spec.document):
             _say(f"note: {file} was changed since the sweep was created; what is resumed is what it asked for then")
         return sweep
@@ -173,6 +177,8 @@ def _confirm(plan: SweepPlan, yes: bool) -> None:
 
     sweep_tables.print_notes(plan, stderr=True)
     for name, why in plan.unreached.items():
+        if name in plan.unusable:
+            continue
         _say(f"note: {name} does not answer now, and will be tried again: {why}")
     _say(sweep_tables.plan_line(plan))
     if plan.estimate.wall_s > ASK_ABOVE_S and sys.stdin.isatty() and not yes:

@@ -64,7 +64,8 @@ def show_plan(plan: SweepPlan) -> None:
     document = plan_document(plan)
     table = render.table("device", "profile", "jobs", "estimated", "", right=("jobs", "estimated"))
     for each in document["devices"][:_ROWS]:
-        note = "" if each["unreached"] is None else "does not answer now"
+        away = "cannot be used, see below" if each["name"] in plan.unusable else "does not answer now"
+        note = "" if each["unreached"] is None else away
         render.add_row(
             table, each["name"], render.text_or_dash(each["profile"]), str(each["jobs"]),
             render.seconds_text(each["estimated_s"]), note,
@@ -80,6 +81,9 @@ def show_plan(plan: SweepPlan) -> None:
 
 def print_notes(plan: SweepPlan, *, stderr: bool = False) -> None:
     """Print what is to be known of a plan."""
+    for name in sorted(plan.unusable):
+        text = f"note: {name} cannot be used now: {plan.unreached[name]}"
+        render.console(stderr=stderr).print(text, markup=False, soft_wrap=True)
     for note in plan.notes:
         render.console(stderr=stderr).print(f"note: {note}", markup=False, soft_wrap=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.contract.device import DeviceInfo, Quantity
-from device_agent.contract.errors import BoardfitError
+from device_agent.contract.errors import BoardfitError, TransientError
 from host.fleet.bulk import ask_all
 from host.fleet.devices import open_device
 from host.fleet.inventory import LOCAL, Inventory, RegisteredDevice
@@ -26,7 +26,9 @@ HistoryFor = Callable[[Sequence[NewJob], Mapping[str, DeviceInfo]], History]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
-    """What a sweep is going to do. `document` is what the store keeps; `unreached` says of devices why they did not answer."""
+    """What a sweep is going to do. `document` is what the store keeps; `unreached` says of devices why they did not answer;
+    those of them in `unusable` will not either until somebody does something, such as one that was revoked.
+    """
 
     spec: SweepSpec
     seed: int
@@ -35,6 +37,7 @@ class SweepPlan:
     jobs: tuple[NewJob, ...]
     notes: tuple[str, ...]
     unreached: Mapping[str, str]
+    unusable: frozenset[str]
     estimate: Estimate
 
     @property
@@ -59,7 +62,7 @@ def plan_sweep(
     """
     registered = chosen_devices(spec.devices, inventory or Inventory())
     say(f"asking {len(registered)} {'device' if len(registered) == 1 else 'devices'} what they are")
-    devices, unreached = _ask(registered, inventory)
+    devices, errors = _ask(registered, inventory)
     infos = {device.name: device.info for device in devices if device.info is not None}
     say("finding the artifacts")
     least = _least(list(infos.values()))
@@ -74,7 +77,8 @@ def plan_sweep(
         devices=devices,
         jobs=expansion.jobs,
         notes=(*notes, *expansion.notes, *_missing_runtimes(expansion.jobs, infos)),
-        unreached=unreached,
+        unreached={name: str(error) for name, error in errors.items()},
+        unusable=frozenset(name for name, error in errors.items() if not isinstance(error, TransientError)),
         estimate=estimate(
             expansion.jobs,
             devices_at_once=spec.limits.devices_at_once,
@@ -99,19 +103,19 @@ def chosen_devices(entries: Sequence[str], inventory: Inventory) -> tuple[Regist
 
 def _ask(
     registered: Sequence[RegisteredDevice | None], inventory: Inventory | None
-) -> tuple[tuple[SweepDevice, ...], dict[str, str]]:
+) -> tuple[tuple[SweepDevice, ...], dict[str, BoardfitError]]:
     devices: list[SweepDevice] = []
-    unreached: dict[str, str] = {}
+    errors: dict[str, BoardfitError] = {}
     if None in registered:
         with open_device(LOCAL, inventory=inventory) as opened:
             devices.append(SweepDevice(name=LOCAL, profile=opened.info.profile, info=opened.info))
     for answer in ask_all([device for device in registered if device is not None]):
         device, info = answer.device, answer.info
         if isinstance(answer.said, BoardfitError):
-            unreached[device.name] = str(answer.said)
+            errors[device.name] = answer.said
         profile = device.profile if info is None else info.profile
         devices.append(SweepDevice(name=device.name, profile=profile, tags=device.tags, info=info))
-    return tuple(devices), unreached
+    return tuple(devices), errors
 
 
 def _least(infos: Sequence[DeviceInfo]) -> DeviceInfo | None:

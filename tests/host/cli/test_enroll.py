@@ -44,7 +44,7 @@ def device_agent(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_board_joins_a_second_host_joins_and_the_board_is_revoked(
-    host: Host, start: StartAgent, enrolling: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: Host, start: StartAgent, enrolling: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "board"
     waiting, said = enrolling("--name", "pi4-1")
@@ -91,6 +91,10 @@ def test_a_board_joins_a_second_host_joins_and_the_board_is_revoked(
     refused = host("devices", "info", "pi4-1")
     assert refused.code == ExitCode.FAILED
     assert "was revoked" in refused.err
+    (tmp_path / "night.toml").write_text('artifacts = ["tiny.onnx"]\ndevices = ["pi4-1"]\n')
+    planned = host("sweep", str(tmp_path / "night.toml"), "--dry-run")
+    assert "note: pi4-1 cannot be used now: device 'pi4-1' was revoked" in planned.out
+    assert "does not answer" not in planned.out
 
 
 def test_a_wrong_code_is_a_typing_error_or_a_wrong_host(tmp_path: Path) -> None:

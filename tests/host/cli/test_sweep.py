@@ -84,6 +84,10 @@ def test_a_whole_sweep(sweep: Callable[..., Any], board: str, write: Callable[..
     assert status.code == 0
     assert "night #1" in status.out
     assert sweep("--resume").code == ExitCode.FAILED
+    other = file.rename(tmp_path / "day.toml")
+    differ = sweep(other, "--resume", "#1")
+    assert differ.code == ExitCode.USAGE
+    assert "day.toml is the sweep day, and --resume #1 means night #1" in differ.err
 
 
 def test_failures_and_devices_that_are_away(
