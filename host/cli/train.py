@@ -124,10 +124,10 @@ def command(
     if as_json:
         render.print_json(_document(result))
     else:
-        out = render.console()
-        out.print(render.facts(_rows(result)))
+        console = render.console()
+        console.print(render.facts(_rows(result)))
         # A path that a table breaks cannot be copied.
-        out.print(f"checkpoint            {result.checkpoint}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"checkpoint            {result.checkpoint}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _recipe(file: Path | None, *, augment: bool | None, flip: bool | None, **given: Any) -> "Recipe":
