@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from host.cli import render
+from host.cli.store_option import store_option
 
 if TYPE_CHECKING:
     import socket
@@ -24,9 +25,7 @@ DEFAULT_LISTEN = "127.0.0.1:8737"
     metavar="ADDRESS:PORT",
     help="Where; port 0 takes a free one.",
 )
-@click.option(
-    "--store", metavar="URL", help="Another history than your own, such as postgresql+psycopg://USER@HOST/DATABASE."
-)
+@store_option
 @click.option(
     "--token",
     metavar="TOKEN",
@@ -34,7 +33,7 @@ DEFAULT_LISTEN = "127.0.0.1:8737"
     help="What readers must show; beyond loopback one is made up.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
-def command(listen: str, store: str | None, token: str | None, as_json: bool) -> None:
+def command(listen: str, store_url: str | None, token: str | None, as_json: bool) -> None:
     """Serve the dashboard until Ctrl-C. It only shows: no page of it changes anything.
 
     On loopback it is for this machine alone. Elsewhere readers need a token, and what they read passes the network as it is, not
@@ -67,7 +66,7 @@ def command(listen: str, store: str | None, token: str | None, as_json: bool) ->
         )
     inventory = Inventory()
     with (
-        ResultStore.open(store) as opened,
+        ResultStore.open(store_url) as opened,
         StoreQueue(opened) as queue,
         FleetWatch(inventory.devices, ask_agent) as watch,
     ):
@@ -79,7 +78,7 @@ def command(listen: str, store: str | None, token: str | None, as_json: bool) ->
             render.print_json({"schema": SCHEMA, "url": url})
         else:
             click.echo(f"dashboard {url}")
-        app = Dashboard(opened, queue, watch, shared=store is not None).app(
+        app = Dashboard(opened, queue, watch, shared=store_url is not None).app(
             hosts=LOOPBACK if local else None, token=token
         )
         settings = uvicorn.Config(

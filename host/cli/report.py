@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from host.cli import render
+from host.cli.store_option import store_option
 
 SCHEMA = 1
 RECORD, PAGE = "record.json", "report.html"
@@ -25,12 +26,7 @@ DEFAULT_OUT = Path("boardfit-report.html")
     "--artifact", metavar="NAME", help="Only this artifact: its name, its file, or the beginning of its hash."
 )
 @click.option("--since", metavar="DATE", help="Only results since then: 2026-11-20, or 2026-11-20T06:30, in UTC.")
-@click.option(
-    "--store",
-    "url",
-    metavar="URL",
-    help="The history to read; by default your own. postgresql+psycopg://… for a shared one.",
-)
+@store_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -52,7 +48,7 @@ def command(
     device: str | None,
     artifact: str | None,
     since: str | None,
-    url: str | None,
+    store_url: str | None,
     out: Path | None,
     plots: Path | None,
     no_png: bool,
@@ -64,7 +60,7 @@ def command(
     With FOLDER, the results of `host compress` (or the path of a record.json), it is about that compression. Else it is about
     what was measured: a sweep, or all of the history that --device, --artifact and --since leave.
     """
-    choices = {"--sweep": sweep, "--device": device, "--artifact": artifact, "--since": since, "--store": url}
+    choices = {"--sweep": sweep, "--device": device, "--artifact": artifact, "--since": since, "--store": store_url}
     given = [name for name, value in choices.items() if value is not None]
     if folder is not None and given:
         raise click.UsageError(
@@ -98,10 +94,10 @@ def command(
         artifact=artifact,
         since=since,
         out=None if out is None else str(out),
-        shared=url is not None,
+        shared=store_url is not None,
     )
 
-    with ResultStore.open(url) as store:
+    with ResultStore.open(store_url) as store:
         data = load_fleet(store, wanted_of(store, selection, DeviceNames()))
     more = {"results": len(data.results), "left_out": list(data.left_out)}
     _deliver(fleet_page(data), out or DEFAULT_OUT, plots, not no_png, more, as_json)

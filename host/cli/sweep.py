@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host.cli.errors import ExitCode
+from host.cli.store_option import store_option
 
 if TYPE_CHECKING:
     from device_agent.contract.device import DeviceInfo
@@ -52,9 +53,7 @@ _SEED_BITS = 32
 )
 @click.option("--list", "show_list", is_flag=True, help="List the sweeps of the store.")
 @click.option("--status", metavar="NAME", help="Show how far a sweep is, also while it runs.")
-@click.option(
-    "--store", metavar="URL", help="Another history than your own, such as postgresql+psycopg://USER@HOST/DATABASE."
-)
+@store_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     file: Path | None,
@@ -65,7 +64,7 @@ def command(
     log: Path | None,
     show_list: bool,
     status: str | None,
-    store: str | None,
+    store_url: str | None,
     as_json: bool,
 ) -> int:
     """Do what FILE asks for: measure its artifacts on its devices under its settings, all devices at once.
@@ -85,7 +84,7 @@ def command(
     from host.results.queue import StoreQueue
     from host.results.store import ResultStore
 
-    with ResultStore.open(store) as history, StoreQueue(history) as queue:
+    with ResultStore.open(store_url) as history, StoreQueue(history) as queue:
         if show_list or status is not None:
             return _tell(queue, status, as_json)
         if resume is not None:

@@ -13,7 +13,7 @@ from host.report.document import document
 from host.report.fleet import summary, timeline
 from host.report.fleet.data import FleetData
 from host.report.markup import Markup, el, join
-from host.report.tables import Cell, section, sortable, table
+from host.report.tables import Cell, section, sortable, table, tiles
 
 _NAV = (("/", "Fleet"), ("/sweeps", "Sweeps"), ("/history", "History"))
 
@@ -57,7 +57,7 @@ def fleet(seen: Sequence[Seen], problem: str | None) -> Markup:
     busy = [each for each in reached if _is_busy(each)]
     warm = [(each.answer.temperature_c, each.device.name) for each in seen if each.answer and each.answer.temperature_c]
     hottest = max(((value, name) for value, name in warm if value is not None), default=None)
-    tiles = (
+    figures = (
         ("Devices", str(len(seen)), "registered"),
         ("Reachable", str(len(reached)), f"{sum(each is None for each in answers)} not asked yet"),
         ("Busy", str(len(busy)), "leased, or at work"),
@@ -67,7 +67,7 @@ def fleet(seen: Sequence[Seen], problem: str | None) -> Markup:
     return join(
         [
             el("p", problem, class_="verdict unmet") if problem else None,
-            _tiles(tiles),
+            tiles(figures),
             sortable(columns, (_device(each) for each in seen), right=("temperature",), whole=("device", "asked")),
         ]
     )
@@ -155,7 +155,7 @@ def sweep(view: SweepView) -> Markup:
     """Return a sweep as it is now."""
     rate = sum(view.rates.values())
     left = view.total - view.done
-    tiles = (
+    figures = (
         ("Jobs", f"{view.done:,} of {view.total:,}", f"{left:,} to come"),
         ("Failed or skipped", f"{view.failed:,}", "see below" if view.failed else "none"),
         ("Rate", f"{rate:.1f} a minute" if rate else render.DASH, "jobs done within ten minutes"),
@@ -197,7 +197,7 @@ def sweep(view: SweepView) -> Markup:
         failures = section("failures", "Newest failures", table(heads, lines, right=("attempts",)))
     return join(
         [
-            _tiles(tiles),
+            tiles(figures),
             section("devices", "Devices", table(columns, rows, right=columns[2:6], whole=("device",))),
             failures,
         ]
@@ -264,21 +264,4 @@ def _field(name: str, label: str, value: str, choices: Sequence[str]) -> Markup:
         label,
         el("input", name=name, value=value, list=f"{name}-choices", autocomplete="off"),
         el("datalist", *options, id=f"{name}-choices"),
-    )
-
-
-def _tiles(tiles: Sequence[tuple[str, str, str]]) -> Markup:
-    return el(
-        "ul",
-        *(
-            el(
-                "li",
-                el("p", name, class_="name"),
-                el("p", big, class_="big"),
-                el("p", more, class_="from"),
-                class_="tile",
-            )
-            for name, big, more in tiles
-        ),
-        class_="tiles",
     )

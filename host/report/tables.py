@@ -135,3 +135,21 @@ def section(anchor: str, title: str, *content: str | None) -> Markup:
 def figure(caption: str, chart: Markup, legend: Markup | None = None) -> Markup:
     """Return a chart with what it shows."""
     return el("figure", el("figcaption", caption), chart, legend)
+
+
+def tiles(rows: Sequence[tuple[str, str, str]]) -> Markup:
+    """Return figures to be seen first: each with its name, the figure, and what stands behind it."""
+    return el(
+        "ul",
+        *(
+            el(
+                "li",
+                el("p", name, class_="name"),
+                el("p", big, class_="big"),
+                el("p", more, class_="from"),
+                class_="tile",
+            )
+            for name, big, more in rows
+        ),
+        class_="tiles",
+    )

@@ -10,11 +10,10 @@ from sqlalchemy import Connection, or_, select, update
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.document import latency_document
 from device_agent.contract.energy import energy_of
-from device_agent.contract.measurement import Measurement, MeasureResult
+from device_agent.contract.measurement import Measurement
 from device_agent.contract.plain_json import from_json
-from device_agent.contract.settings import MeasureRequest
 from host.results import models
-from host.results.samples import unpack_readings, unpack_runs
+from host.results.samples import measurement_of
 
 #: Rises whenever `derived_columns` gives another answer than before; older rows are made anew when a history is migrated.
 DERIVED = 1
@@ -68,12 +67,7 @@ def refresh(connection: Connection, *, everything: bool = False, on_done: Callab
             .join(models.DeviceEnvironment, models.DeviceEnvironment.id == whole.device_environment_id)
             .where(whole.id.in_(numbers))
         ).all():  # fmt: skip
-            measurement = Measurement(
-                request=from_json(MeasureRequest, row.request),
-                result=from_json(MeasureResult, row.result),
-                runs=unpack_runs(row.runs),
-                readings=unpack_readings(row.reading_names, row.readings),
-            )
+            measurement = measurement_of(row)
             device = from_json(DeviceInfo, row.info)
             for position in range(len(measurement.request.artifacts)):
                 connection.execute(

@@ -12,13 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.load import LoadRequest, LoadResult
-from device_agent.contract.measurement import Measurement, MeasureResult
 from device_agent.contract.plain_json import from_json
-from device_agent.contract.settings import MeasureRequest
 from host.results import models
 from host.results.database import refusal, shown
 from host.results.derived import derived_columns, refresh
-from host.results.samples import unpack_readings, unpack_runs, unpack_served
+from host.results.samples import measurement_of, unpack_readings, unpack_served
 from host.results.schema import HEAD
 from host.results.store import ResultStore
 
@@ -137,12 +135,7 @@ def _measurement_findings(connection: Connection, number: int) -> list[Finding]:
             .join(models.DeviceEnvironment, models.DeviceEnvironment.id == whole.device_environment_id)
             .where(whole.id == number)
         ).one()  # fmt: skip
-        measurement = Measurement(
-            request=from_json(MeasureRequest, row.request),
-            result=from_json(MeasureResult, row.result),
-            runs=unpack_runs(row.runs),
-            readings=unpack_readings(row.reading_names, row.readings),
-        )
+        measurement = measurement_of(row)
         device = from_json(DeviceInfo, row.info)
         lines = connection.execute(
             select(line.__table__).where(line.measurement_id == number).order_by(line.position)

@@ -28,8 +28,10 @@ from typing import Any
 
 from device_agent.contract.errors import StableError
 from device_agent.contract.load import ServedRequest
-from device_agent.contract.measurement import Reading, Run, RunKind
+from device_agent.contract.measurement import Measurement, MeasureResult, Reading, Run, RunKind
+from device_agent.contract.plain_json import from_json
 from device_agent.contract.served import ServedLog
+from device_agent.contract.settings import MeasureRequest
 
 _HEADER = struct.Struct("<4sI")
 _KINDS = {RunKind.WARM_UP: 1, RunKind.TIMED: 2, RunKind.SETTLING: 3, RunKind.PROFILED: 4}
@@ -214,3 +216,13 @@ def _upright(body: bytes, position: int, rows: int, size: int, *, turned: bool) 
     for place in range(size):
         plain[place::size] = body[position + place * rows : position + (place + 1) * rows]
     return bytes(plain)
+
+
+def measurement_of(row: Any) -> Measurement:
+    """Return the measurement in a stored row: `request`, `result`, `runs`, `reading_names` and `readings`."""
+    return Measurement(
+        request=from_json(MeasureRequest, row.request),
+        result=from_json(MeasureResult, row.result),
+        runs=unpack_runs(row.runs),
+        readings=unpack_readings(row.reading_names, row.readings),
+    )

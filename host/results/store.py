@@ -17,14 +17,13 @@ from sqlalchemy.orm import Session
 
 from device_agent.contract.device import DeviceInfo
 from device_agent.contract.errors import StableError
-from device_agent.contract.measurement import Measurement, MeasureResult
+from device_agent.contract.measurement import Measurement
 from device_agent.contract.plain_json import from_json
-from device_agent.contract.settings import MeasureRequest
 from host.results import models
 from host.results.database import is_refusal, open_database, refusal
 from host.results.environment import Environment
 from host.results.rows import device_facts, device_row
-from host.results.samples import unpack_readings, unpack_runs
+from host.results.samples import measurement_of
 from host.results.writing import PreparedMeasurement
 
 
@@ -140,12 +139,7 @@ class ResultStore:
             return StoredMeasurement(
                 id=row.id,
                 created_at=row.created_at,
-                measurement=Measurement(
-                    request=from_json(MeasureRequest, row.request),
-                    result=from_json(MeasureResult, row.result),
-                    runs=unpack_runs(row.runs),
-                    readings=unpack_readings(row.reading_names, row.readings),
-                ),
+                measurement=measurement_of(row),
                 device=from_json(DeviceInfo, row.device.info),
                 host=dict(row.host.info),
                 artifact_names=tuple(artifact.name for artifact in row.artifacts),

@@ -11,7 +11,7 @@ from host.cli import render
 from host.report.fleet.data import Cell, FleetData, artifact_names, cells
 from host.report.markup import Markup, el, join
 from host.report.tables import Cell as Shown
-from host.report.tables import section, sortable
+from host.report.tables import section, sortable, tiles
 
 #: Rows of the table; more make a page that nobody reads and that a phone cannot open.
 MOST_ROWS = 400
@@ -65,26 +65,13 @@ def _tiles(data: FleetData) -> Markup:
     runs = sum(each.runs for each in data.results)
     ways = len({(each.setup.runtime, each.setup.threads, each.setup.settings) for each in data.results})
     share = render.percent_text(stable / len(data.results), 0) if data.results else render.DASH
-    tiles = (
+    shown = (
         ("Results", f"{len(data.results):,}", f"{runs:,} timed runs"),
         ("Devices", f"{len(devices):,}", f"{_count(len(profiles), 'profile')} among them"),
         ("Artifacts", f"{len(artifacts):,}", f"measured in {_count(ways, 'way')}"),
         ("Stable", share, f"{stable:,} of {len(data.results):,} results"),
     )
-    return el(
-        "ul",
-        *(
-            el(
-                "li",
-                el("p", name, class_="name"),
-                el("p", big, class_="big"),
-                el("p", more, class_="from"),
-                class_="tile",
-            )
-            for name, big, more in tiles
-        ),
-        class_="tiles",
-    )
+    return tiles(shown)
 
 
 def _count(number: int, noun: str) -> str:
